@@ -9,6 +9,12 @@ NGINX_FLAGS = --with-compat --with-debug --with-http_ssl_module \
 CC_OPT = -Wall -Wextra -Werror -Wno-unused-parameter
 LD_OPT =
 
+UNIT_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer \
+	-fsanitize=address,undefined,float-cast-overflow \
+	-fno-sanitize-recover=undefined,float-cast-overflow \
+	-Wall -Wextra -Werror -Isrc
+UNIT_LIBS = -Wl,--wrap=madvise,--wrap=munmap -lcmocka -ljansson -lcrypto
+
 MODULE = build/ngx_http_bog_module.so
 TREE = build/nginx
 CC = cc
@@ -33,7 +39,9 @@ test:
 demo:
 	sh util/demo.sh
 
-unit: build/unit
+unit:
+	mkdir -p build
+	$(CC) $(UNIT_CFLAGS) -o build/unit t/unit/*.c src/bog_*.c $(UNIT_LIBS)
 	build/unit
 
 clean:
