@@ -38,6 +38,10 @@ main(void)
     int  failed;
 
     failed = unit_memory();
+    failed += unit_request();
+    failed += unit_answer();
+    failed += unit_arena();
+    failed += unit_error();
 
     return failed ? 1 : 0;
 }

@@ -25,6 +25,10 @@
 /* each runs a group and returns the number of its tests that failed */
 
 int unit_memory(void);
+int unit_request(void);
+int unit_answer(void);
+int unit_arena(void);
+int unit_error(void);
 
 /* a small generator of its own, so that a seed says the same everywhere */
 
