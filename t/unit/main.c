@@ -42,6 +42,7 @@ main(void)
     failed += unit_answer();
     failed += unit_arena();
     failed += unit_error();
+    failed += unit_policy();
 
     return failed ? 1 : 0;
 }

@@ -29,6 +29,7 @@ int unit_request(void);
 int unit_answer(void);
 int unit_arena(void);
 int unit_error(void);
+int unit_policy(void);
 
 /* a small generator of its own, so that a seed says the same everywhere */
 

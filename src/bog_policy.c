@@ -1,0 +1,169 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include <string.h>
+
+#include "bog_policy.h"
+
+
+#define BOG_POLICY_GUARD            5000    /* the last seconds of a token */
+
+#define BOG_POLICY_FAILED_FIRST     1000
+#define BOG_POLICY_FAILED_MAX      60000
+
+#define BOG_POLICY_REJECTED_FIRST   5000
+#define BOG_POLICY_REJECTED_MAX   300000
+
+#define BOG_POLICY_ASKED_MIN        1000
+#define BOG_POLICY_ASKED_MAX      300000
+
+
+static int64_t bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f);
+static int64_t bog_policy_backoff(int64_t first, int64_t max,
+    uint32_t failures);
+static int64_t bog_policy_random(int64_t span, uint32_t rnd);
+static int64_t bog_policy_min(int64_t a, int64_t b);
+static int64_t bog_policy_max(int64_t a, int64_t b);
+
+
+/*
+ * A token's life:
+ *
+ *     start                  refresh          until    expires
+ *       |----------------------|-----------------|--------|
+ *       |  given out           |  given out,     |  kept, |
+ *       |                      |  next is due    |  gone  |
+ *
+ * The wall clock has a say in "until" only: it runs on while a machine
+ * sleeps, and so may end a token earlier.  Where it is set back, the mono
+ * clock ends the token all the same.
+ */
+
+
+int
+bog_policy_valid(const bog_policy_t *p, const bog_time_t *now)
+{
+    return now->mono < p->until && now->wall < p->until_wall;
+}
+
+
+int64_t
+bog_policy_next(const bog_policy_t *p, const bog_time_t *now)
+{
+    if (bog_policy_valid(p, now)) {
+        return bog_policy_max(p->refresh, p->retry);
+    }
+
+    return p->retry;
+}
+
+
+int
+bog_policy_success(bog_policy_t *p, const bog_time_t *start,
+    const bog_time_t *now, int64_t lifetime, int64_t refresh_before,
+    uint32_t rnd)
+{
+    int64_t       guard, margin;
+    bog_policy_t  next;
+
+    guard = bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
+    margin = bog_policy_min(refresh_before, lifetime / 2);
+    margin += bog_policy_random(margin / 10, rnd);
+
+    memset(&next, 0, sizeof(bog_policy_t));
+
+    next.expires = start->mono + lifetime;
+    next.until = next.expires - guard;
+    next.until_wall = start->wall + lifetime - guard;
+
+    /* with a margin below the guard a refresh would come after the end */
+
+    next.refresh = bog_policy_min(next.expires - margin, next.until);
+
+    if (!bog_policy_valid(&next, now)) {
+        return 0;
+    }
+
+    *p = next;
+
+    return 1;
+}
+
+
+void
+bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
+    const bog_failure_t *f, uint32_t rnd)
+{
+    int64_t  delay;
+
+    if (p->failures < UINT32_MAX) {
+        p->failures++;
+    }
+
+    p->error = f->error;
+    p->status = f->status;
+
+    delay = bog_policy_delay(p, f);
+
+    p->retry = now->mono + delay + bog_policy_random(delay / 10, rnd);
+}
+
+
+static int64_t
+bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f)
+{
+    int64_t  delay;
+
+    if (f->error == BOG_ERROR_REJECTED) {
+        return bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
+                                  BOG_POLICY_REJECTED_MAX, p->failures);
+    }
+
+    if ((f->status == 429 || f->status == 503) && f->retry_after >= 0) {
+        delay = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
+
+        return bog_policy_min(delay, BOG_POLICY_ASKED_MAX);
+    }
+
+    return bog_policy_backoff(BOG_POLICY_FAILED_FIRST, BOG_POLICY_FAILED_MAX,
+                              p->failures);
+}
+
+
+static int64_t
+bog_policy_backoff(int64_t first, int64_t max, uint32_t failures)
+{
+    int64_t  delay;
+
+    for (delay = first; failures > 1 && delay < max; failures--) {
+        delay *= 2;
+    }
+
+    return bog_policy_min(delay, max);
+}
+
+
+/* a number from zero to span */
+
+static int64_t
+bog_policy_random(int64_t span, uint32_t rnd)
+{
+    return (span > 0) ? (int64_t) rnd % (span + 1) : 0;
+}
+
+
+static int64_t
+bog_policy_min(int64_t a, int64_t b)
+{
+    return (a < b) ? a : b;
+}
+
+
+static int64_t
+bog_policy_max(int64_t a, int64_t b)
+{
+    return (a > b) ? a : b;
+}

@@ -1,0 +1,532 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "unit.h"
+
+#include "bog_policy.h"
+
+
+#define UNIT_MONO  1000000
+#define UNIT_WALL  1700000000000
+
+
+/* all times are counted from the start of the fetch */
+
+typedef struct {
+    int64_t       lifetime;
+    int64_t       before;
+    uint32_t      rnd;
+    int64_t       expires;
+    int64_t       until;
+    int64_t       refresh;
+} unit_success_t;
+
+
+typedef struct {
+    bog_error_e   error;
+    uint32_t      status;
+    int64_t       retry_after;
+    uint32_t      failures;       /* before this one */
+    uint32_t      rnd;
+    int64_t       delay;
+} unit_failure_t;
+
+
+typedef struct {
+    int64_t       mono;
+    int64_t       wall;
+    int           valid;
+    int64_t       next;
+} unit_clock_t;
+
+
+static unit_success_t  unit_successes[] = {
+
+    /* the margin is the smaller of what is asked for and half of the life */
+
+    { 300000, 60000, 0, 300000, 295000, 240000 },
+    { 3600000, 60000, 0, 3600000, 3595000, 3540000 },
+    { 120000, 60000, 0, 120000, 115000, 60000 },
+    { 119998, 60000, 0, 119998, 114998, 59999 },
+    { 60000, 60000, 0, 60000, 55000, 30000 },
+    { 10000, 60000, 0, 10000, 9000, 5000 },
+    { 2000, 60000, 0, 2000, 1800, 1000 },
+    { 1000, 60000, 0, 1000, 900, 500 },
+    { 10, 60000, 0, 10, 9, 5 },
+    { 1, 60000, 0, 1, 1, 1 },
+    { 3, 60000, 0, 3, 3, 2 },
+
+    /* the last seconds: the smaller of 5 and a tenth of the life */
+
+    { 50000, 10000, 0, 50000, 45000, 40000 },
+    { 50010, 10000, 0, 50010, 45010, 40010 },
+    { 49990, 10000, 0, 49990, 44991, 39990 },
+    { 86400000, 60000, 0, 86400000, 86395000, 86340000 },
+
+    /* with a margin below them, a refresh is due when they begin */
+
+    { 300000, 5000, 0, 300000, 295000, 295000 },
+    { 300000, 4999, 0, 300000, 295000, 295000 },
+    { 300000, 1000, 0, 300000, 295000, 295000 },
+    { 300000, 0, 0, 300000, 295000, 295000 },
+    { 300000, 0, 4294967295u, 300000, 295000, 295000 },
+    { 300000, 5001, 0, 300000, 295000, 294999 },
+
+    /* up to a tenth of the margin at random, both ends of it included */
+
+    { 300000, 60000, 1, 300000, 295000, 239999 },
+    { 300000, 60000, 5999, 300000, 295000, 234001 },
+    { 300000, 60000, 6000, 300000, 295000, 234000 },
+    { 300000, 60000, 6001, 300000, 295000, 240000 },
+    { 300000, 60000, 4294967295u, 300000, 295000, 236413 },
+    { 10000, 60000, 500, 10000, 9000, 4500 },
+    { 10000, 60000, 501, 10000, 9000, 5000 },
+    { 1000, 60000, 50, 1000, 900, 450 },
+    { 10, 60000, 4294967295u, 10, 9, 5 }
+};
+
+
+#define HTTP      BOG_ERROR_HTTP
+#define REJECTED  BOG_ERROR_REJECTED
+#define TIMEOUT   BOG_ERROR_TIMEOUT
+
+static unit_failure_t  unit_failures[] = {
+
+    /* the first of each class */
+
+    { BOG_ERROR_RESOLVE, 0, -1, 0, 0, 1000 },
+    { BOG_ERROR_CONNECT, 0, -1, 0, 0, 1000 },
+    { BOG_ERROR_TLS, 0, -1, 0, 0, 1000 },
+    { BOG_ERROR_TIMEOUT, 0, -1, 0, 0, 1000 },
+    { BOG_ERROR_MALFORMED, 200, -1, 0, 0, 1000 },
+    { BOG_ERROR_TOO_LARGE, 200, -1, 0, 0, 1000 },
+    { HTTP, 500, -1, 0, 0, 1000 },
+    { HTTP, 502, -1, 0, 0, 1000 },
+    { HTTP, 302, -1, 0, 0, 1000 },
+    { HTTP, 404, -1, 0, 0, 1000 },
+    { HTTP, 429, -1, 0, 0, 1000 },
+    { HTTP, 503, -1, 0, 0, 1000 },
+    { REJECTED, 400, -1, 0, 0, 5000 },
+    { REJECTED, 401, -1, 0, 0, 5000 },
+    { REJECTED, 403, -1, 0, 0, 5000 },
+
+    /* 1 s doubling to 60 s */
+
+    { TIMEOUT, 0, -1, 1, 0, 2000 },
+    { TIMEOUT, 0, -1, 2, 0, 4000 },
+    { TIMEOUT, 0, -1, 3, 0, 8000 },
+    { TIMEOUT, 0, -1, 4, 0, 16000 },
+    { TIMEOUT, 0, -1, 5, 0, 32000 },
+    { TIMEOUT, 0, -1, 6, 0, 60000 },
+    { TIMEOUT, 0, -1, 7, 0, 60000 },
+    { TIMEOUT, 0, -1, 31, 0, 60000 },
+    { TIMEOUT, 0, -1, 32, 0, 60000 },
+    { TIMEOUT, 0, -1, 63, 0, 60000 },
+    { TIMEOUT, 0, -1, 64, 0, 60000 },
+    { TIMEOUT, 0, -1, 1000000, 0, 60000 },
+    { TIMEOUT, 0, -1, UINT32_MAX - 1, 0, 60000 },
+    { TIMEOUT, 0, -1, UINT32_MAX, 0, 60000 },
+    { HTTP, 500, -1, 3, 0, 8000 },
+    { HTTP, 503, -1, 3, 0, 8000 },
+    { BOG_ERROR_MALFORMED, 200, -1, 9, 0, 60000 },
+
+    /* 5 s doubling to 5 min */
+
+    { REJECTED, 401, -1, 1, 0, 10000 },
+    { REJECTED, 401, -1, 2, 0, 20000 },
+    { REJECTED, 401, -1, 3, 0, 40000 },
+    { REJECTED, 401, -1, 4, 0, 80000 },
+    { REJECTED, 401, -1, 5, 0, 160000 },
+    { REJECTED, 401, -1, 6, 0, 300000 },
+    { REJECTED, 401, -1, 7, 0, 300000 },
+    { REJECTED, 401, -1, 64, 0, 300000 },
+    { REJECTED, 401, -1, UINT32_MAX, 0, 300000 },
+
+    /* Retry-After, from 1 s to 5 min, whatever was before */
+
+    { HTTP, 429, 0, 0, 0, 1000 },
+    { HTTP, 429, 0, 5, 0, 1000 },
+    { HTTP, 429, 1, 0, 0, 1000 },
+    { HTTP, 429, 999, 0, 0, 1000 },
+    { HTTP, 429, 1000, 0, 0, 1000 },
+    { HTTP, 429, 1001, 0, 0, 1001 },
+    { HTTP, 429, 30000, 0, 0, 30000 },
+    { HTTP, 503, 30000, 0, 0, 30000 },
+    { HTTP, 503, 30000, 9, 0, 30000 },
+    { HTTP, 503, 2000, UINT32_MAX, 0, 2000 },
+    { HTTP, 503, 300000, 0, 0, 300000 },
+    { HTTP, 503, 300001, 0, 0, 300000 },
+    { HTTP, 429, 86400000, 0, 0, 300000 },
+    { HTTP, 429, INT64_MAX, 0, 0, 300000 },
+
+    /* it counts for these two only */
+
+    { HTTP, 500, 30000, 0, 0, 1000 },
+    { HTTP, 302, 30000, 0, 0, 1000 },
+    { REJECTED, 401, 30000, 0, 0, 5000 },
+    { REJECTED, 403, 30000, 1, 0, 10000 },
+
+    /* up to a tenth more at random, both ends of it included */
+
+    { TIMEOUT, 0, -1, 0, 1, 1001 },
+    { TIMEOUT, 0, -1, 0, 100, 1100 },
+    { TIMEOUT, 0, -1, 0, 101, 1000 },
+    { TIMEOUT, 0, -1, 9, 6000, 66000 },
+    { TIMEOUT, 0, -1, 9, 6001, 60000 },
+    { TIMEOUT, 0, -1, 9, 4294967295u, 63587 },
+    { REJECTED, 401, -1, 0, 500, 5500 },
+    { REJECTED, 401, -1, 9, 30000, 330000 },
+    { REJECTED, 401, -1, 9, 30001, 300000 },
+    { HTTP, 429, 30000, 0, 3000, 33000 },
+    { HTTP, 429, 30000, 0, 3001, 30000 },
+    { HTTP, 503, 900000, 0, 30000, 330000 },
+    { HTTP, 503, 900000, 0, 30001, 300000 }
+};
+
+
+/*
+ * A token of 300 s, and its refresh, due after 240 s, failed after 241 s, so
+ * that the next try is due after 242 s.
+ */
+
+static unit_clock_t  unit_clocks[] = {
+    { 0, 0, 1, 242000 },
+    { 241000, 241000, 1, 242000 },
+    { 294999, 294999, 1, 242000 },
+    { 295000, 295000, 0, 242000 },
+    { 300000, 300000, 0, 242000 },
+
+    /* the machine slept: mono stood still */
+
+    { 241000, 294999, 1, 242000 },
+    { 241000, 295000, 0, 242000 },
+    { 241000, 90000000, 0, 242000 },
+    { 0, 295000, 0, 242000 },
+
+    /* the wall clock was set back */
+
+    { 294999, -90000000, 1, 242000 },
+    { 295000, -90000000, 0, 242000 },
+    { 295000, 0, 0, 242000 }
+};
+
+
+static bog_time_t  unit_start = { UNIT_MONO, UNIT_WALL };
+
+
+static void
+test_none(void **state)
+{
+    bog_time_t    now;
+    bog_policy_t  p;
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+
+    assert_false(bog_policy_valid(&p, &unit_start));
+    assert_true(bog_policy_next(&p, &unit_start) <= UNIT_MONO);
+
+    now.mono = 0;
+    now.wall = 0;
+
+    assert_false(bog_policy_valid(&p, &now));
+    assert_true(bog_policy_next(&p, &now) <= 0);
+}
+
+
+static void
+test_success(void **state)
+{
+    size_t           i;
+    bog_policy_t     p;
+    unit_success_t  *row;
+
+    (void) state;
+
+    for (i = 0; i < unit_count(unit_successes); i++) {
+        row = &unit_successes[i];
+
+        /* a retry far off, among others */
+
+        memset(&p, 0x11, sizeof(p));
+
+        assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start,
+                                            row->lifetime, row->before,
+                                            row->rnd),
+                         1);
+
+        if (p.expires != UNIT_MONO + row->expires
+            || p.until != UNIT_MONO + row->until
+            || p.until_wall != UNIT_WALL + row->until
+            || p.refresh != UNIT_MONO + row->refresh)
+        {
+            fail_msg("row %zu: expires %lld, until %lld and %lld, "
+                     "refresh %lld", i, (long long) p.expires - UNIT_MONO,
+                     (long long) p.until - UNIT_MONO,
+                     (long long) (p.until_wall - UNIT_WALL),
+                     (long long) p.refresh - UNIT_MONO);
+        }
+
+        /* all is forgotten */
+
+        assert_true(p.retry <= UNIT_MONO);
+        assert_int_equal(p.failures, 0);
+        assert_int_equal(p.error, BOG_ERROR_NONE);
+        assert_int_equal(p.status, 0);
+    }
+}
+
+
+/* the life begins with the fetch, not with its end */
+
+static void
+test_success_late(void **state)
+{
+    size_t        i;
+    bog_time_t    now;
+    bog_policy_t  p, before;
+
+    /* a token of 300 s is good for 295 */
+
+    static unit_clock_t  rows[] = {
+        { 0, 0, 1, 0 },
+        { 10000, 10000, 1, 0 },
+        { 241000, 241000, 1, 0 },
+        { 294999, 294999, 1, 0 },
+        { 294999, -90000000, 1, 0 },
+        { 295000, 0, 0, 0 },
+        { 0, 295000, 0, 0 },
+        { 295000, 295000, 0, 0 },
+        { 300001, 300001, 0, 0 }
+    };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(rows); i++) {
+        memset(&p, 0x11, sizeof(p));
+        before = p;
+
+        now.mono = UNIT_MONO + rows[i].mono;
+        now.wall = UNIT_WALL + rows[i].wall;
+
+        assert_int_equal(bog_policy_success(&p, &unit_start, &now, 300000,
+                                            60000, 0),
+                         rows[i].valid);
+
+        if (rows[i].valid) {
+            assert_true(p.until == UNIT_MONO + 295000);
+            assert_true(p.until_wall == UNIT_WALL + 295000);
+            assert_true(p.refresh == UNIT_MONO + 240000);
+
+        } else {
+            assert_memory_equal(&p, &before, sizeof(p));
+        }
+    }
+}
+
+
+static void
+test_success_no_life(void **state)
+{
+    size_t        i;
+    bog_policy_t  p;
+
+    static int64_t  lifetimes[] = { 0, -1, -9, -10, -100, -5000, -3600000 };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(lifetimes); i++) {
+        memset(&p, 0, sizeof(p));
+
+        assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start,
+                                            lifetimes[i], 60000, 12345),
+                         0);
+        assert_true(unit_zero(&p, sizeof(p)));
+    }
+}
+
+
+static void
+test_failure(void **state)
+{
+    size_t           i;
+    bog_policy_t     p;
+    bog_failure_t    f;
+    unit_failure_t  *row;
+
+    (void) state;
+
+    for (i = 0; i < unit_count(unit_failures); i++) {
+        row = &unit_failures[i];
+
+        memset(&p, 0, sizeof(p));
+
+        p.failures = row->failures;
+
+        f.error = row->error;
+        f.status = row->status;
+        f.retry_after = row->retry_after;
+
+        bog_policy_failure(&p, &unit_start, &f, row->rnd);
+
+        if (p.retry != UNIT_MONO + row->delay) {
+            fail_msg("row %zu: delay %lld", i,
+                     (long long) p.retry - UNIT_MONO);
+        }
+
+        assert_true(p.failures > 0);
+        assert_int_equal(p.failures, row->failures == UINT32_MAX
+                                     ? UINT32_MAX : row->failures + 1);
+        assert_int_equal(p.error, row->error);
+        assert_int_equal(p.status, row->status);
+
+        assert_true(bog_policy_next(&p, &unit_start) == p.retry);
+    }
+}
+
+
+/* a failed refresh takes nothing from the token; a new one takes its place */
+
+static void
+test_refresh_fails(void **state)
+{
+    bog_time_t     now;
+    bog_policy_t   p, before;
+    bog_failure_t  f = { BOG_ERROR_HTTP, 502, -1 };
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+
+    assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start, 300000,
+                                        60000, 0),
+                     1);
+
+    assert_true(bog_policy_next(&p, &unit_start) == UNIT_MONO + 240000);
+
+    before = p;
+
+    now.mono = UNIT_MONO + 241000;
+    now.wall = UNIT_WALL + 241000;
+
+    bog_policy_failure(&p, &now, &f, 0);
+
+    assert_true(p.expires == before.expires);
+    assert_true(p.until == before.until);
+    assert_true(p.until_wall == before.until_wall);
+    assert_true(p.refresh == before.refresh);
+    assert_int_equal(p.status, 502);
+
+    bog_policy_failure(&p, &now, &f, 0);
+
+    assert_int_equal(p.failures, 2);
+    assert_true(p.retry == now.mono + 2000);
+
+    assert_int_equal(bog_policy_success(&p, &now, &now, 300000, 60000, 0), 1);
+
+    assert_true(p.expires == now.mono + 300000);
+    assert_int_equal(p.failures, 0);
+    assert_int_equal(p.error, BOG_ERROR_NONE);
+    assert_int_equal(p.status, 0);
+    assert_true(bog_policy_next(&p, &now) == now.mono + 240000);
+
+    /* and the next failure is a first one again */
+
+    bog_policy_failure(&p, &now, &f, 0);
+
+    assert_int_equal(p.failures, 1);
+    assert_true(p.retry == now.mono + 1000);
+
+    /* while the refresh is further off than the retry, it decides */
+
+    assert_true(bog_policy_next(&p, &now) == now.mono + 240000);
+}
+
+
+static void
+test_clocks(void **state)
+{
+    int            valid;
+    size_t         i;
+    int64_t        next;
+    bog_time_t     now;
+    bog_policy_t   p;
+    bog_failure_t  f = { BOG_ERROR_TIMEOUT, 0, -1 };
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+
+    assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start, 300000,
+                                        60000, 0),
+                     1);
+
+    now.mono = UNIT_MONO + 241000;
+    now.wall = UNIT_WALL + 241000;
+
+    bog_policy_failure(&p, &now, &f, 0);
+
+    for (i = 0; i < unit_count(unit_clocks); i++) {
+        now.mono = UNIT_MONO + unit_clocks[i].mono;
+        now.wall = UNIT_WALL + unit_clocks[i].wall;
+
+        valid = bog_policy_valid(&p, &now);
+        next = bog_policy_next(&p, &now) - UNIT_MONO;
+
+        if (valid != unit_clocks[i].valid || next != unit_clocks[i].next) {
+            fail_msg("row %zu: valid %d, next %lld", i, valid,
+                     (long long) next);
+        }
+    }
+}
+
+
+/* the wall clock ends a token: with no failure before, a fetch is due now */
+
+static void
+test_wall_jump(void **state)
+{
+    bog_time_t    now;
+    bog_policy_t  p;
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+
+    assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start, 300000,
+                                        60000, 0),
+                     1);
+
+    now.mono = UNIT_MONO + 1;
+    now.wall = UNIT_WALL + 295000;
+
+    assert_false(bog_policy_valid(&p, &now));
+    assert_true(bog_policy_next(&p, &now) <= now.mono);
+
+    now.wall = UNIT_WALL + 294999;
+
+    assert_true(bog_policy_valid(&p, &now));
+    assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 240000);
+}
+
+
+int
+unit_policy(void)
+{
+    const struct CMUnitTest  policy[] = {
+        cmocka_unit_test(test_none),
+        cmocka_unit_test(test_success),
+        cmocka_unit_test(test_success_late),
+        cmocka_unit_test(test_success_no_life),
+        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_refresh_fails),
+        cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_wall_jump)
+    };
+
+    return cmocka_run_group_tests(policy, NULL, NULL);
+}
