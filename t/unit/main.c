@@ -43,6 +43,7 @@ main(void)
     failed += unit_arena();
     failed += unit_error();
     failed += unit_policy();
+    failed += unit_history();
 
     return failed ? 1 : 0;
 }

@@ -30,6 +30,7 @@ int unit_answer(void);
 int unit_arena(void);
 int unit_error(void);
 int unit_policy(void);
+int unit_history(void);
 
 /* a small generator of its own, so that a seed says the same everywhere */
 
