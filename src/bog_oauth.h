@@ -99,6 +99,9 @@ size_t bog_oauth_body(unsigned char *dst, const bog_param_t *params, size_t n);
 /* form-encodes src; with dst NULL returns the length only */
 size_t bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src);
 
+/* says whether ch is an ASCII letter or digit, whatever the locale */
+int bog_oauth_alnum(unsigned char ch);
+
 /*
  * What tells one source from another: SHA-256 over the n parts, each with its
  * length in front, so that no two lists of parts run together.  Returns 0, or
