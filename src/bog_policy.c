@@ -11,6 +11,8 @@
 
 #define BOG_POLICY_GUARD            5000    /* the last seconds of a token */
 
+#define BOG_POLICY_APART             200    /* two fetches, at the least */
+
 #define BOG_POLICY_FAILED_FIRST     1000
 #define BOG_POLICY_FAILED_MAX      60000
 
@@ -83,6 +85,10 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
     next.refresh = bog_policy_min(next.expires - margin, next.until);
 
+    /* a token that lives for milliseconds is not fetched without end */
+
+    next.retry = start->mono + BOG_POLICY_APART;
+
     if (!bog_policy_valid(&next, now)) {
         return 0;
     }
@@ -109,6 +115,13 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     delay = bog_policy_delay(p, f);
 
     p->retry = now->mono + delay + bog_policy_random(delay / 10, rnd);
+}
+
+
+void
+bog_policy_retry(bog_policy_t *p)
+{
+    p->retry = 0;
 }
 
 

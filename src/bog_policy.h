@@ -85,5 +85,11 @@ int bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 void bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd);
 
+/*
+ * Somebody may have mended what failed: the next fetch need not wait.  Should
+ * it fail again, the one after waits as long as it would have.
+ */
+void bog_policy_retry(bog_policy_t *p);
+
 
 #endif /* _BOG_POLICY_H_INCLUDED_ */

@@ -34,6 +34,7 @@ typedef struct {
     int64_t         ends_wall;
     int64_t         guard;
     int64_t         quiet;        /* mono: no fetch may begin before */
+    int64_t         apart;        /* mono: nor here, valid or not */
     uint32_t        failures;
 } unit_history_t;
 
@@ -109,7 +110,8 @@ unit_history_look(unit_history_t *h)
     unit_check(h, next <= h->now.mono + 330000
                   || (valid && next <= h->ends - h->guard));
 
-    unit_check(h, valid || h->failures || next <= h->now.mono);
+    unit_check(h, valid || h->failures || next <= h->now.mono
+                  || next == h->apart);
     unit_check(h, h->policy.failures == h->failures);
     unit_check(h, (h->policy.error == BOG_ERROR_NONE) == (h->failures == 0));
 }
@@ -175,6 +177,9 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
     h->ends_wall = start->wall + lifetime;
     h->guard = guard;
     h->failures = 0;
+    h->apart = start->mono + 200;
+
+    unit_check(h, h->policy.retry == h->apart);
 
     /* while it is valid, no refresh in the first 0.45 of its life */
 
