@@ -1,12 +1,18 @@
 # make                  build/ngx_http_bog_module.so, for Debian's nginx
 # make NGINX_SRC=DIR    the same for the nginx whose source is in DIR
+# make nginx NGINX_SRC=DIR    and that nginx, build/nginx/nginx
 # make unit             the unit tests of the parts that know no nginx
 # make test, make demo  see util/
 
 NGINX_SRC =
 NGINX_FLAGS = --with-compat --with-debug --with-http_ssl_module \
-	--with-http_v2_module --with-http_auth_request_module
-CC_OPT = -Wall -Wextra -Werror -Wno-unused-parameter
+	--with-http_v2_module --with-http_auth_request_module \
+	--with-http_stub_status_module --with-http_addition_module \
+	--with-http_slice_module --with-http_sub_module \
+	--with-http_realip_module --with-threads \
+	--with-poll_module --with-select_module
+CC = cc
+CC_OPT = -O2 -Wall -Wextra -Werror -Wno-unused-parameter
 LD_OPT =
 
 UNIT_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer \
@@ -15,23 +21,36 @@ UNIT_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer \
 	-Wall -Wextra -Werror -Isrc
 UNIT_LIBS = -Wl,--wrap=madvise,--wrap=munmap -lcmocka -ljansson -lcrypto
 
-MODULE = build/ngx_http_bog_module.so
-TREE = build/nginx
-CC = cc
+BUILD = build
+MODULE = $(BUILD)/ngx_http_bog_module.so
+TREE = $(BUILD)/nginx
 
-.PHONY: all test demo unit clean
+# all that a configured tree depends on; a change of it configures anew
+NGINX_H = $(or $(NGINX_SRC),/usr/share/nginx/src)/src/core/nginx.h
+SETTINGS = $(NGINX_SRC) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
+	$(NGINX_FLAGS) $(CC) $(CC_OPT) $(LD_OPT)
+
+.PHONY: all nginx test demo unit clean FORCE
 
 all: $(MODULE)
 
-$(MODULE): config $(wildcard src/*) $(TREE)/Makefile
-	CC_OPT="$(CC_OPT)" $(MAKE) -C "$$(cat $(TREE)/source)" \
-		-f $(CURDIR)/$(TREE)/Makefile modules
+$(MODULE): $(wildcard src/*) $(TREE)/Makefile
+	$(MAKE) -C "$$(cat $(TREE)/source)" \
+		-f $(abspath $(TREE))/Makefile modules
 	cp $(TREE)/ngx_http_bog_module.so $@
 
-$(TREE)/Makefile: config
-	CC="$(CC)" CC_OPT="$(CC_OPT)" LD_OPT="$(LD_OPT)" \
-		NGINX_FLAGS="$(NGINX_FLAGS)" \
-		bash util/configure.sh "$(NGINX_SRC)" $(TREE)
+nginx: $(TREE)/Makefile
+	$(MAKE) -C "$$(cat $(TREE)/source)" \
+		-f $(abspath $(TREE))/Makefile binary
+
+$(TREE)/Makefile: config util/configure.sh $(TREE)/settings
+	CC='$(CC)' CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' \
+		NGINX_FLAGS='$(NGINX_FLAGS)' \
+		bash util/configure.sh '$(NGINX_SRC)' $(TREE)
+
+$(TREE)/settings: FORCE
+	@mkdir -p $(TREE)
+	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' > $@
 
 test:
 	sh util/test.sh
