@@ -1,0 +1,284 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_vault.h"
+
+
+#define NGX_HTTP_BOG_VAULT_CHUNK  65536
+
+
+typedef struct ngx_http_bog_chunk_s  ngx_http_bog_chunk_t;
+
+struct ngx_http_bog_chunk_s {
+    ngx_http_bog_chunk_t  *next;
+    size_t                 size;
+    u_char                *last;
+};
+
+
+struct ngx_http_bog_vault_s {
+    ngx_http_bog_chunk_t  *chunks;
+    ngx_log_t             *log;
+};
+
+
+static void ngx_http_bog_vault_cleanup(void *data);
+static ssize_t ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file,
+    u_char *buf, size_t size);
+static ngx_int_t ngx_http_bog_secret_check_file(ngx_conf_t *cf,
+    ngx_str_t *file, ngx_fd_t fd);
+static ngx_int_t ngx_http_bog_secret_check(ngx_conf_t *cf, ngx_str_t *file,
+    u_char *p, size_t len);
+
+
+ngx_http_bog_vault_t *
+ngx_http_bog_vault_create(ngx_pool_t *pool)
+{
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_bog_vault_t  *vault;
+
+    cln = ngx_pool_cleanup_add(pool, sizeof(ngx_http_bog_vault_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    vault = cln->data;
+    vault->chunks = NULL;
+    vault->log = pool->log;
+
+    cln->handler = ngx_http_bog_vault_cleanup;
+
+    return vault;
+}
+
+
+static void
+ngx_http_bog_vault_cleanup(void *data)
+{
+    ngx_http_bog_vault_empty(data);
+}
+
+
+u_char *
+ngx_http_bog_vault_alloc(ngx_http_bog_vault_t *vault, size_t size)
+{
+    size_t                 total;
+    u_char                *p;
+    ngx_http_bog_chunk_t  *chunk;
+
+    chunk = vault->chunks;
+
+    if (chunk == NULL
+        || size > (size_t) ((u_char *) chunk + chunk->size - chunk->last))
+    {
+        total = ngx_max(size + sizeof(ngx_http_bog_chunk_t),
+                        NGX_HTTP_BOG_VAULT_CHUNK);
+
+        chunk = bog_memory_alloc(total);
+        if (chunk == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, vault->log, ngx_errno,
+                          "no memory for secrets");
+            return NULL;
+        }
+
+        chunk->size = total;
+        chunk->last = (u_char *) chunk + sizeof(ngx_http_bog_chunk_t);
+        chunk->next = vault->chunks;
+
+        vault->chunks = chunk;
+    }
+
+    p = chunk->last;
+    chunk->last += size;
+
+    return p;
+}
+
+
+void
+ngx_http_bog_vault_empty(ngx_http_bog_vault_t *vault)
+{
+    ngx_http_bog_chunk_t  *chunk;
+
+    for ( ;; ) {
+        chunk = vault->chunks;
+
+        if (chunk == NULL) {
+            return;
+        }
+
+        vault->chunks = chunk->next;
+
+        bog_memory_free(chunk, chunk->size);
+    }
+}
+
+
+ngx_int_t
+ngx_http_bog_secret_read(ngx_conf_t *cf, ngx_http_bog_vault_t *vault,
+    ngx_str_t *file, ngx_str_t *secret)
+{
+    u_char    *buf;
+    size_t     size;
+    ssize_t    n;
+    ngx_int_t  rc;
+
+    /* one byte more than a secret with its line end tells a longer one */
+
+    size = NGX_HTTP_BOG_SECRET_MAX + sizeof(CRLF);
+
+    buf = bog_memory_alloc(size);
+    if (buf == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "no memory for the client secret");
+        return NGX_ERROR;
+    }
+
+    rc = NGX_ERROR;
+
+    n = ngx_http_bog_secret_load(cf, file, buf, size);
+    if (n == NGX_ERROR) {
+        goto done;
+    }
+
+    if (n && buf[n - 1] == LF) {
+        n--;
+
+        if (n && buf[n - 1] == CR) {
+            n--;
+        }
+    }
+
+    if (ngx_http_bog_secret_check(cf, file, buf, n) != NGX_OK) {
+        goto done;
+    }
+
+    secret->data = ngx_http_bog_vault_alloc(vault, n);
+    if (secret->data == NULL) {
+        goto done;
+    }
+
+    ngx_memcpy(secret->data, buf, n);
+    secret->len = n;
+
+    rc = NGX_OK;
+
+done:
+
+    bog_memory_free(buf, size);
+
+    return rc;
+}
+
+
+static ssize_t
+ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file, u_char *buf,
+    size_t size)
+{
+    size_t    len;
+    ssize_t   n;
+    ngx_fd_t  fd;
+
+    /* a FIFO without a writer must not keep nginx from starting */
+
+    fd = ngx_open_file(file->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " client secret \"%s\" failed",
+                           file->data);
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_bog_secret_check_file(cf, file, fd) != NGX_OK) {
+        (void) ngx_close_file(fd);
+        return NGX_ERROR;
+    }
+
+    len = 0;
+
+    do {
+        n = ngx_read_fd(fd, buf + len, size - len);
+
+        if (n == -1) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                               ngx_read_fd_n " client secret \"%s\" failed",
+                               file->data);
+            (void) ngx_close_file(fd);
+            return NGX_ERROR;
+        }
+
+        len += n;
+
+    } while (n && len < size);
+
+    (void) ngx_close_file(fd);
+
+    return len;
+}
+
+
+static ngx_int_t
+ngx_http_bog_secret_check_file(ngx_conf_t *cf, ngx_str_t *file, ngx_fd_t fd)
+{
+    ngx_file_info_t  fi;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " client secret \"%s\" failed",
+                           file->data);
+        return NGX_ERROR;
+    }
+
+    if (!ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is not a regular file",
+                           file->data);
+        return NGX_ERROR;
+    }
+
+    if (fi.st_mode & S_IROTH) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "client secret \"%s\" can be read by everyone, "
+                           "its mode should be 0600", file->data);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_secret_check(ngx_conf_t *cf, ngx_str_t *file, u_char *p,
+    size_t len)
+{
+    size_t  i;
+
+    if (len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is empty", file->data);
+        return NGX_ERROR;
+    }
+
+    if (len > NGX_HTTP_BOG_SECRET_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is longer than %d bytes",
+                           file->data, NGX_HTTP_BOG_SECRET_MAX);
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < len; i++) {
+        if (p[i] < 0x20 || p[i] == 0x7f) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "client secret \"%s\" has a control character "
+                               "at byte %uz, one secret on one line is "
+                               "expected", file->data, i + 1);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,41 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_VAULT_H_INCLUDED_
+#define _NGX_HTTP_BOG_VAULT_H_INCLUDED_
+
+
+#include "ngx_http_bog_module.h"
+
+
+/* the longest secret that is read from a file */
+
+#define NGX_HTTP_BOG_SECRET_MAX  4096
+
+
+/*
+ * Memory of the configuration for what must not reach a core dump.  It is
+ * wiped and given back by a cleanup of the pool, or before, by
+ * ngx_http_bog_vault_empty().
+ */
+ngx_http_bog_vault_t *ngx_http_bog_vault_create(ngx_pool_t *pool);
+
+/* Returns size bytes that live as long as the vault's content, or NULL. */
+u_char *ngx_http_bog_vault_alloc(ngx_http_bog_vault_t *vault, size_t size);
+
+/* Wipes and returns all that was allocated. */
+void ngx_http_bog_vault_empty(ngx_http_bog_vault_t *vault);
+
+/*
+ * Reads a secret from the file into the vault, less one line end.  Complains
+ * with the name of the file and the reason, and returns NGX_ERROR, where
+ * there is none to be had.
+ */
+ngx_int_t ngx_http_bog_secret_read(ngx_conf_t *cf,
+    ngx_http_bog_vault_t *vault, ngx_str_t *file, ngx_str_t *secret);
+
+
+#endif /* _NGX_HTTP_BOG_VAULT_H_INCLUDED_ */
