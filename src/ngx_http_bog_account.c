@@ -1,0 +1,571 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_account.h"
+#include "ngx_http_bog_source.h"
+#include "ngx_http_bog_store.h"
+#include "ngx_http_bog_tls.h"
+#include "ngx_http_bog_upstream.h"
+#include "ngx_http_bog_vault.h"
+
+
+typedef struct {
+    char        *name;
+    ngx_uint_t   offset;
+    enum {
+        NGX_HTTP_BOG_NUMBER = 0,
+        NGX_HTTP_BOG_STRING,
+        NGX_HTTP_BOG_ADDRESS,
+        NGX_HTTP_BOG_KEYVALS
+    }            type;
+    ngx_uint_t   tls;           /* makes a TLS context of its own */
+} ngx_http_bog_setting_t;
+
+
+static ngx_int_t ngx_http_bog_account_digest(ngx_conf_t *cf,
+    ngx_http_bog_loc_conf_t *blcf, u_char *digest);
+static ngx_http_bog_account_t *ngx_http_bog_account_create(ngx_conf_t *cf,
+    ngx_http_bog_loc_conf_t *blcf, u_char *digest);
+static ngx_int_t ngx_http_bog_account_network(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_account_tls(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_account_request(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static void ngx_http_bog_account_check_secret(ngx_conf_t *cf,
+    ngx_http_bog_loc_conf_t *blcf);
+static void ngx_http_bog_account_check_settings(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static ngx_uint_t ngx_http_bog_setting_differs(
+    ngx_http_bog_setting_t *setting, void *one, void *two);
+static ngx_uint_t ngx_http_bog_strings_differ(ngx_str_t *one, ngx_str_t *two);
+static ngx_uint_t ngx_http_bog_addresses_differ(
+    ngx_http_upstream_local_t *one, ngx_http_upstream_local_t *two);
+static ngx_uint_t ngx_http_bog_keyvals_differ(ngx_array_t *one,
+    ngx_array_t *two);
+
+
+/* what belongs to a source, and can be said by several locations */
+
+static ngx_http_bog_setting_t  ngx_http_bog_settings[] = {
+
+    { "bog_refresh_before",
+      offsetof(ngx_http_bog_loc_conf_t, refresh_before),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_max_lifetime",
+      offsetof(ngx_http_bog_loc_conf_t, max_lifetime),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_default_lifetime",
+      offsetof(ngx_http_bog_loc_conf_t, default_lifetime),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_connect_timeout",
+      offsetof(ngx_http_bog_loc_conf_t, connect_timeout),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_send_timeout",
+      offsetof(ngx_http_bog_loc_conf_t, send_timeout),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_read_timeout",
+      offsetof(ngx_http_bog_loc_conf_t, read_timeout),
+      NGX_HTTP_BOG_NUMBER, 0 },
+
+    { "bog_bind",
+      offsetof(ngx_http_bog_loc_conf_t, local),
+      NGX_HTTP_BOG_ADDRESS, 0 },
+
+    { "bog_ssl_verify",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_verify),
+      NGX_HTTP_BOG_NUMBER, 1 },
+
+    { "bog_ssl_verify_depth",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_verify_depth),
+      NGX_HTTP_BOG_NUMBER, 1 },
+
+    { "bog_ssl_protocols",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_protocols),
+      NGX_HTTP_BOG_NUMBER, 1 },
+
+    { "bog_ssl_ciphers",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_ciphers),
+      NGX_HTTP_BOG_STRING, 1 },
+
+    { "bog_ssl_name",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_name),
+      NGX_HTTP_BOG_STRING, 0 },
+
+    { "bog_ssl_trusted_certificate",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_trusted_certificate),
+      NGX_HTTP_BOG_STRING, 1 },
+
+    { "bog_ssl_crl",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_crl),
+      NGX_HTTP_BOG_STRING, 1 },
+
+    { "bog_ssl_certificate",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_certificate),
+      NGX_HTTP_BOG_STRING, 1 },
+
+    { "bog_ssl_certificate_key",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_certificate_key),
+      NGX_HTTP_BOG_STRING, 1 },
+
+    { "bog_ssl_conf_command",
+      offsetof(ngx_http_bog_loc_conf_t, ssl_conf_commands),
+      NGX_HTTP_BOG_KEYVALS, 1 },
+
+    { NULL, 0, NGX_HTTP_BOG_NUMBER, 0 }
+};
+
+
+ngx_int_t
+ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
+    ngx_uint_t make)
+{
+    u_char                     digest[BOG_OAUTH_DIGEST_LEN];
+    uint32_t                   hash;
+    ngx_str_t                  key;
+    ngx_http_bog_account_t    *account;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    if (ngx_http_bog_account_digest(cf, blcf, digest) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    key.data = digest;
+    key.len = BOG_OAUTH_DIGEST_LEN;
+
+    hash = ngx_crc32_short(key.data, key.len);
+
+    account = (ngx_http_bog_account_t *)
+                  ngx_str_rbtree_lookup(&bmcf->digests, &key, hash);
+
+    if (make) {
+        blcf->client_id->used = 1;
+    }
+
+    if (account) {
+        if (make) {
+            ngx_http_bog_account_check_settings(cf, account, blcf);
+        }
+
+        blcf->source = account->source;
+        return NGX_OK;
+    }
+
+    if (!make) {
+        return NGX_OK;
+    }
+
+    account = ngx_http_bog_account_create(cf, blcf, digest);
+    if (account == NULL) {
+        return NGX_ERROR;
+    }
+
+    account->node.node.key = hash;
+    ngx_rbtree_insert(&bmcf->digests, &account->node.node);
+
+    blcf->source = account->source;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
+    u_char *digest)
+{
+    bog_str_t    *part;
+    ngx_uint_t    i;
+    ngx_array_t   parts;
+    bog_param_t  *param;
+
+    if (ngx_array_init(&parts, cf->temp_pool, 8, sizeof(bog_str_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    part = ngx_array_push_n(&parts, 4);
+    if (part == NULL) {
+        return NGX_ERROR;
+    }
+
+    part[0].data = blcf->endpoint->url.data;
+    part[0].len = blcf->endpoint->url.len;
+    part[1].data = blcf->client_id->value.data;
+    part[1].len = blcf->client_id->value.len;
+    part[2].data = blcf->client_secret->value.data;
+    part[2].len = blcf->client_secret->value.len;
+    part[3].data = (u_char *) (blcf->client_auth ? "1" : "0");
+    part[3].len = 1;
+
+    if (blcf->params) {
+        param = blcf->params->elts;
+
+        for (i = 0; i < blcf->params->nelts; i++) {
+            part = ngx_array_push_n(&parts, 2);
+            if (part == NULL) {
+                return NGX_ERROR;
+            }
+
+            part[0] = param[i].name;
+            part[1] = param[i].value;
+        }
+    }
+
+    if (bog_oauth_digest(digest, parts.elts, parts.nelts) != 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "SHA-256 of the client credentials failed");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_http_bog_account_t *
+ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
+    u_char *digest)
+{
+    ngx_http_bog_account_t    *account, **slot;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    account = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_account_t));
+    if (account == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(account->digest, digest, BOG_OAUTH_DIGEST_LEN);
+    account->node.str.data = account->digest;
+    account->node.str.len = BOG_OAUTH_DIGEST_LEN;
+
+    account->index = bmcf->accounts.nelts;
+    account->client_id = blcf->client_id->value;
+    account->endpoint = blcf->endpoint;
+
+    account->refresh_before = blcf->refresh_before;
+    account->max_lifetime = blcf->max_lifetime;
+    account->default_lifetime = blcf->default_lifetime;
+
+    account->ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
+    account->blcf = blcf;
+
+    if (ngx_http_bog_endpoint_check(cf, account->endpoint) != NGX_OK
+        || ngx_http_bog_account_network(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_upstream_conf(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_account_tls(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_account_request(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_store_add(cf, account) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    ngx_http_bog_account_check_secret(cf, blcf);
+
+    account->source = ngx_http_bog_source_create(cf, account);
+    if (account->source == NULL) {
+        return NULL;
+    }
+
+    slot = ngx_array_push(&bmcf->accounts);
+    if (slot == NULL) {
+        return NULL;
+    }
+
+    *slot = account;
+
+    return account;
+}
+
+
+static ngx_int_t
+ngx_http_bog_account_network(ngx_conf_t *cf, ngx_http_bog_account_t *account,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    ngx_int_t                  rc;
+    ngx_http_bog_endpoint_t   *endpoint;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    endpoint = account->endpoint;
+
+    /*
+     * The time for all: a name to resolve, a try that fails at its end, and
+     * another one that was begun just before.
+     */
+
+    account->resolver_timeout = blcf->connect_timeout;
+    account->fetch_timeout = account->resolver_timeout
+                             + 2 * (blcf->connect_timeout + blcf->send_timeout
+                                    + blcf->read_timeout);
+
+    if (endpoint->literal || endpoint->upstream) {
+        return NGX_OK;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (endpoint->local) {
+        ngx_http_bog_endpoint_lookup(cf, endpoint);
+
+        if (endpoint->naddrs) {
+            return NGX_OK;
+        }
+    }
+
+    if (clcf->resolver && clcf->resolver->connections.nelts) {
+        account->resolver = clcf->resolver;
+        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
+                                            blcf->connect_timeout);
+        return NGX_OK;
+    }
+
+    account->resolver = ngx_http_bog_system_resolver(cf, &rc);
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_bog_endpoint_lookup(cf, endpoint);
+
+    return NGX_OK;
+}
+
+
+/* a TLS context with the system's certificates is large: all alike share it */
+
+static ngx_int_t
+ngx_http_bog_account_tls(ngx_conf_t *cf, ngx_http_bog_account_t *account,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    ngx_uint_t                 i;
+    ngx_http_bog_tls_t        *tls;
+    ngx_http_bog_setting_t    *setting;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    if (!account->endpoint->ssl) {
+        return NGX_OK;
+    }
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    tls = bmcf->tls.elts;
+
+    for (i = 0; i < bmcf->tls.nelts; i++) {
+
+        for (setting = ngx_http_bog_settings; setting->name; setting++) {
+            if (setting->tls
+                && ngx_http_bog_setting_differs(setting, tls[i].blcf, blcf))
+            {
+                break;
+            }
+        }
+
+        if (setting->name == NULL) {
+            account->upstream.ssl = tls[i].ssl;
+            return NGX_OK;
+        }
+    }
+
+    tls = ngx_array_push(&bmcf->tls);
+    if (tls == NULL) {
+        return NGX_ERROR;
+    }
+
+    tls->blcf = blcf;
+    tls->ssl = ngx_http_bog_tls_create(cf, blcf);
+
+    account->upstream.ssl = tls->ssl;
+
+    return tls->ssl ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * The whole request of a fetch is made once, in memory that no core dump
+ * has, and sent from there.
+ */
+
+static ngx_int_t
+ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    size_t                     len, basic, body;
+    u_char                    *p;
+    bog_str_t                  id, secret;
+    ngx_str_t                 *host;
+    ngx_uint_t                 n;
+    bog_param_t               *params;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    host = blcf->ssl_name.len ? &blcf->ssl_name
+                              : &account->endpoint->authority;
+
+    id.data = blcf->client_id->value.data;
+    id.len = blcf->client_id->value.len;
+    secret.data = blcf->client_secret->value.data;
+    secret.len = blcf->client_secret->value.len;
+
+    params = blcf->params ? blcf->params->elts : NULL;
+    n = blcf->params ? blcf->params->nelts : 0;
+
+    basic = bog_oauth_basic(NULL, &id, &secret, blcf->client_auth);
+    body = bog_oauth_body(NULL, params, n);
+
+    len = sizeof("POST  HTTP/1.1" CRLF) + account->endpoint->uri.len
+          + sizeof("Host: " CRLF) + host->len
+          + sizeof("Authorization: " CRLF) + basic
+          + sizeof("Content-Type: application/x-www-form-urlencoded" CRLF)
+          + sizeof("Accept: application/json" CRLF)
+          + sizeof("User-Agent: nginx-bog/" NGX_HTTP_BOG_VERSION CRLF)
+          + sizeof("Content-Length: " CRLF CRLF) + NGX_SIZE_T_LEN
+          + body;
+
+    p = ngx_http_bog_vault_alloc(bmcf->requests, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    account->request.data = p;
+
+    p = ngx_sprintf(p, "POST %V HTTP/1.1" CRLF "Host: %V" CRLF
+                    "Authorization: ", &account->endpoint->uri, host);
+
+    p += bog_oauth_basic(p, &id, &secret, blcf->client_auth);
+
+    p = ngx_sprintf(p, CRLF
+                    "Content-Type: application/x-www-form-urlencoded" CRLF
+                    "Accept: application/json" CRLF
+                    "User-Agent: nginx-bog/" NGX_HTTP_BOG_VERSION CRLF
+                    "Content-Length: %uz" CRLF CRLF, body);
+
+    p += bog_oauth_body(p, params, n);
+
+    account->request.len = p - account->request.data;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_account_check_secret(ngx_conf_t *cf,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    ngx_str_t  *secret;
+
+    secret = &blcf->client_secret->value;
+
+    if (blcf->client_auth == NGX_HTTP_BOG_BASIC
+        && (ngx_strlchr(secret->data, secret->data + secret->len, '%')
+            || ngx_strlchr(secret->data, secret->data + secret->len, '+')))
+    {
+        ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &blcf->client_secret->place,
+                              "the client secret has a \"%%\" or a \"+\", "
+                              "which some servers decode, see "
+                              "\"bog_client_auth\"");
+    }
+}
+
+
+static void
+ngx_http_bog_account_check_settings(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf)
+{
+    ngx_http_bog_setting_t  *setting;
+
+    for (setting = ngx_http_bog_settings; setting->name; setting++) {
+
+        if (ngx_http_bog_setting_differs(setting, account->blcf, blcf)) {
+            ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &blcf->client_id->place,
+                                  "locations that share the token of client "
+                                  "\"%V\" differ in \"%s\", that of the first "
+                                  "one is used", &account->client_id,
+                                  setting->name);
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_bog_setting_differs(ngx_http_bog_setting_t *setting, void *one,
+    void *two)
+{
+    u_char  *p, *q;
+
+    p = (u_char *) one + setting->offset;
+    q = (u_char *) two + setting->offset;
+
+    switch (setting->type) {
+
+    case NGX_HTTP_BOG_STRING:
+        return ngx_http_bog_strings_differ((ngx_str_t *) p, (ngx_str_t *) q);
+
+    case NGX_HTTP_BOG_ADDRESS:
+        return ngx_http_bog_addresses_differ(*(ngx_http_upstream_local_t **) p,
+                                           *(ngx_http_upstream_local_t **) q);
+
+    case NGX_HTTP_BOG_KEYVALS:
+        return ngx_http_bog_keyvals_differ(*(ngx_array_t **) p,
+                                           *(ngx_array_t **) q);
+
+    default: /* NGX_HTTP_BOG_NUMBER */
+        return *(ngx_uint_t *) p != *(ngx_uint_t *) q;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_bog_strings_differ(ngx_str_t *one, ngx_str_t *two)
+{
+    return one->len != two->len
+           || ngx_strncmp(one->data, two->data, one->len) != 0;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_addresses_differ(ngx_http_upstream_local_t *one,
+    ngx_http_upstream_local_t *two)
+{
+    if (one == NULL || two == NULL) {
+        return one != two;
+    }
+
+    return ngx_http_bog_strings_differ(&one->addr->name, &two->addr->name);
+}
+
+
+static ngx_uint_t
+ngx_http_bog_keyvals_differ(ngx_array_t *one, ngx_array_t *two)
+{
+    ngx_uint_t      i;
+    ngx_keyval_t   *kv, *kv2;
+
+    if (one == NULL || two == NULL || one->nelts != two->nelts) {
+        return one != two;
+    }
+
+    kv = one->elts;
+    kv2 = two->elts;
+
+    for (i = 0; i < one->nelts; i++) {
+        if (ngx_http_bog_strings_differ(&kv[i].key, &kv2[i].key)
+            || ngx_http_bog_strings_differ(&kv[i].value, &kv2[i].value))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}

@@ -1,0 +1,539 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_endpoint.h"
+
+
+#define NGX_HTTP_BOG_RESOLV_CONF      "/etc/resolv.conf"
+#define NGX_HTTP_BOG_RESOLV_CONF_MAX  16384
+
+
+static char *ngx_http_bog_endpoint_parse(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint);
+static char *ngx_http_bog_endpoint_check_url(ngx_str_t *url);
+static ngx_uint_t ngx_http_bog_endpoint_localhost(ngx_str_t *host);
+static char *ngx_http_bog_endpoint_scheme(ngx_http_bog_endpoint_t *endpoint,
+    ngx_url_t *u);
+static ngx_int_t ngx_http_bog_endpoint_uri(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint, ngx_url_t *u);
+static ngx_int_t ngx_http_bog_endpoint_upstream(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint);
+static ngx_uint_t ngx_http_bog_endpoint_loopback(
+    ngx_http_bog_endpoint_t *endpoint);
+static ssize_t ngx_http_bog_read_resolv_conf(ngx_conf_t *cf, u_char *buf);
+static u_char *ngx_http_bog_next_name_server(u_char *p, u_char *last,
+    ngx_str_t *name);
+static ngx_int_t ngx_http_bog_add_name_server(ngx_conf_t *cf,
+    ngx_array_t *names, ngx_str_t *address);
+
+
+ngx_http_bog_endpoint_t *
+ngx_http_bog_endpoint_get(ngx_conf_t *cf, ngx_str_t *url,
+    ngx_http_bog_place_t *place, char **err)
+{
+    ngx_uint_t                 i;
+    ngx_http_bog_endpoint_t   *endpoint, **endpoints, **slot;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    endpoints = bmcf->endpoints.elts;
+
+    for (i = 0; i < bmcf->endpoints.nelts; i++) {
+        if (endpoints[i]->url.len == url->len
+            && ngx_strncmp(endpoints[i]->url.data, url->data, url->len) == 0)
+        {
+            return endpoints[i];
+        }
+    }
+
+    *err = "";
+
+    endpoint = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_endpoint_t));
+    if (endpoint == NULL) {
+        return NULL;
+    }
+
+    endpoint->url = *url;
+    endpoint->place = *place;
+
+    *err = ngx_http_bog_endpoint_parse(cf, endpoint);
+    if (*err) {
+        return NULL;
+    }
+
+    *err = "";
+
+    slot = ngx_array_push(&bmcf->endpoints);
+    if (slot == NULL) {
+        return NULL;
+    }
+
+    *slot = endpoint;
+
+    return endpoint;
+}
+
+
+static char *
+ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
+{
+    char       *err;
+    ngx_url_t   u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    err = ngx_http_bog_endpoint_check_url(&endpoint->url);
+    if (err) {
+        return err;
+    }
+
+    err = ngx_http_bog_endpoint_scheme(endpoint, &u);
+    if (err) {
+        return err;
+    }
+
+    u.uri_part = 1;
+    u.no_resolve = 1;
+
+    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
+        return u.err ? u.err : "";
+    }
+
+    if (u.host.len == 0) {
+        return "no host in the URL";
+    }
+
+    if (ngx_http_bog_endpoint_uri(cf, endpoint, &u) != NGX_OK) {
+        return "";
+    }
+
+    endpoint->host = u.host;
+    endpoint->port = u.port;
+    endpoint->no_port = u.no_port;
+    endpoint->addrs = u.addrs;
+    endpoint->naddrs = u.naddrs;
+    endpoint->literal = (u.naddrs != 0);
+    endpoint->local = ngx_http_bog_endpoint_localhost(&u.host);
+
+    if (u.family == AF_UNIX) {
+        ngx_str_set(&endpoint->authority, "localhost");
+        return NULL;
+    }
+
+    endpoint->authority = u.url;
+
+    if (u.uri.len) {
+        endpoint->authority.len = u.uri.data - u.url.data;
+    }
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_bog_endpoint_check_url(ngx_str_t *url)
+{
+    size_t  i;
+    u_char  ch;
+
+    for (i = 0; i < url->len; i++) {
+        ch = url->data[i];
+
+        if (ch == '$') {
+            return "variables are not supported in the URL";
+        }
+
+        if (ch <= 0x20 || ch >= 0x7f || ngx_strchr("\"#<>@\\^`{|}", ch)) {
+            return "invalid character in the URL";
+        }
+    }
+
+    return NULL;
+}
+
+
+/* RFC 6761, 6.3: such names are never asked of a name server */
+
+static ngx_uint_t
+ngx_http_bog_endpoint_localhost(ngx_str_t *host)
+{
+    size_t   len;
+    u_char  *p;
+
+    len = sizeof("localhost") - 1;
+
+    if (host->len < len) {
+        return 0;
+    }
+
+    p = host->data + host->len - len;
+
+    return ngx_strncasecmp(p, (u_char *) "localhost", len) == 0
+           && (p == host->data || p[-1] == '.');
+}
+
+
+static char *
+ngx_http_bog_endpoint_scheme(ngx_http_bog_endpoint_t *endpoint, ngx_url_t *u)
+{
+    size_t      len;
+    ngx_str_t  *url;
+
+    url = &endpoint->url;
+
+    if (url->len > 8
+        && ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0)
+    {
+        endpoint->ssl = 1;
+        u->default_port = 443;
+        len = 8;
+
+    } else if (url->len > 7
+               && ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0)
+    {
+        u->default_port = 80;
+        len = 7;
+
+    } else {
+        return "the URL must begin with \"https://\" or \"http://\"";
+    }
+
+    u->url.data = url->data + len;
+    u->url.len = url->len - len;
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_bog_endpoint_uri(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint,
+    ngx_url_t *u)
+{
+    if (u->uri.len && u->uri.data[0] == '/') {
+        endpoint->uri = u->uri;
+        return NGX_OK;
+    }
+
+    /* "https://host" or "https://host?arguments" */
+
+    endpoint->uri.len = u->uri.len + 1;
+
+    endpoint->uri.data = ngx_pnalloc(cf->pool, endpoint->uri.len);
+    if (endpoint->uri.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    endpoint->uri.data[0] = '/';
+    ngx_memcpy(endpoint->uri.data + 1, u->uri.data, u->uri.len);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
+{
+    if (endpoint->checked) {
+        return NGX_OK;
+    }
+
+    endpoint->checked = 1;
+
+    if (!endpoint->literal
+        && ngx_http_bog_endpoint_upstream(cf, endpoint) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!endpoint->ssl && endpoint->upstream == NULL
+        && !ngx_http_bog_endpoint_loopback(endpoint))
+    {
+        ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &endpoint->place,
+                              "the client secret is sent in clear text to "
+                              "\"%V\", use \"https://\"", &endpoint->url);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_endpoint_upstream(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint)
+{
+    ngx_str_t                       *host;
+    ngx_uint_t                       i;
+    ngx_http_upstream_srv_conf_t   **uscfp;
+    ngx_http_upstream_main_conf_t   *umcf;
+
+    host = &endpoint->host;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        /* those that a "proxy_pass" made have an address from the start */
+
+        if (!(uscfp[i]->flags & NGX_HTTP_UPSTREAM_CREATE)
+            || uscfp[i]->host.len != host->len
+            || ngx_strncasecmp(uscfp[i]->host.data, host->data, host->len)
+               != 0)
+        {
+            continue;
+        }
+
+        if (!endpoint->no_port) {
+            ngx_http_bog_conf_log(NGX_LOG_EMERG, cf, &endpoint->place,
+                                  "upstream \"%V\" may not have port %d",
+                                  host, (int) endpoint->port);
+            return NGX_ERROR;
+        }
+
+        endpoint->upstream = uscfp[i];
+
+        return NGX_OK;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_endpoint_loopback(ngx_http_bog_endpoint_t *endpoint)
+{
+    struct sockaddr     *sa;
+    struct sockaddr_in  *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6 *sin6;
+#endif
+
+    if (!endpoint->literal) {
+        return endpoint->local;
+    }
+
+    sa = endpoint->addrs[0].sockaddr;
+
+    switch (sa->sa_family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        sin6 = (struct sockaddr_in6 *) sa;
+        return IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr);
+#endif
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) sa;
+        return (ntohl(sin->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+
+    default: /* AF_UNIX */
+        return 1;
+    }
+}
+
+
+void
+ngx_http_bog_endpoint_lookup(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
+{
+    ngx_url_t  u;
+
+    if (endpoint->literal || endpoint->upstream || endpoint->looked_up) {
+        return;
+    }
+
+    endpoint->looked_up = 1;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.host = endpoint->host;
+    u.port = endpoint->port;
+
+    if (ngx_inet_resolve_host(cf->pool, &u) != NGX_OK) {
+        ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &endpoint->place,
+                              "%s in token endpoint \"%V\", "
+                              "it will be asked for again at run time",
+                              u.err ? u.err : "host not found",
+                              &endpoint->url);
+        return;
+    }
+
+    endpoint->addrs = u.addrs;
+    endpoint->naddrs = u.naddrs;
+}
+
+
+ngx_resolver_t *
+ngx_http_bog_system_resolver(ngx_conf_t *cf, ngx_int_t *rc)
+{
+    u_char                     buf[NGX_HTTP_BOG_RESOLV_CONF_MAX];
+    u_char                    *p, *last;
+    ssize_t                    n;
+    ngx_str_t                  address;
+    ngx_array_t                names;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    *rc = NGX_OK;
+
+    if (bmcf->resolver_made) {
+        return bmcf->resolver;
+    }
+
+    bmcf->resolver_made = 1;
+
+    n = ngx_http_bog_read_resolv_conf(cf, buf);
+    if (n <= 0) {
+        return NULL;
+    }
+
+    *rc = NGX_ERROR;
+
+    if (ngx_array_init(&names, cf->temp_pool, 4, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    p = buf;
+    last = buf + n;
+
+    for ( ;; ) {
+        p = ngx_http_bog_next_name_server(p, last, &address);
+        if (p == NULL) {
+            break;
+        }
+
+        if (ngx_http_bog_add_name_server(cf, &names, &address) != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    if (names.nelts) {
+        bmcf->resolver = ngx_resolver_create(cf, names.elts, names.nelts);
+        if (bmcf->resolver == NULL) {
+            return NULL;
+        }
+    }
+
+    *rc = NGX_OK;
+
+    return bmcf->resolver;
+}
+
+
+static ssize_t
+ngx_http_bog_read_resolv_conf(ngx_conf_t *cf, u_char *buf)
+{
+    ssize_t   n;
+    ngx_fd_t  fd;
+
+    fd = ngx_open_file(NGX_HTTP_BOG_RESOLV_CONF, NGX_FILE_RDONLY,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_fd(fd, buf, NGX_HTTP_BOG_RESOLV_CONF_MAX);
+
+    (void) ngx_close_file(fd);
+
+    return n;
+}
+
+
+/* returns where to go on, or NULL where there are no more */
+
+static u_char *
+ngx_http_bog_next_name_server(u_char *p, u_char *last, ngx_str_t *name)
+{
+    u_char  *end;
+
+    while (p < last) {
+
+        end = ngx_strlchr(p, last, LF);
+        if (end == NULL) {
+            end = last;
+        }
+
+        while (p < end && (*p == ' ' || *p == '\t')) {
+            p++;
+        }
+
+        if (end - p > 11 && ngx_strncmp(p, "nameserver", 10) == 0
+            && (p[10] == ' ' || p[10] == '\t'))
+        {
+            p += 11;
+
+            while (p < end && (*p == ' ' || *p == '\t')) {
+                p++;
+            }
+
+            name->data = p;
+
+            while (p < end && *p > ' ' && *p != '#' && *p != ';') {
+                p++;
+            }
+
+            name->len = p - name->data;
+
+            if (name->len) {
+                return end;
+            }
+        }
+
+        p = end + 1;
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_bog_add_name_server(ngx_conf_t *cf, ngx_array_t *names,
+    ngx_str_t *address)
+{
+    u_char     *p;
+    ngx_str_t  *name;
+    ngx_addr_t  addr;
+
+    /* a scope ("fe80::1%eth0") is beyond nginx's resolver */
+
+    switch (ngx_parse_addr(cf->temp_pool, &addr, address->data, address->len))
+    {
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return NGX_OK;
+
+    default:
+        return NGX_ERROR;
+    }
+
+    name = ngx_array_push(names);
+    if (name == NULL) {
+        return NGX_ERROR;
+    }
+
+    name->data = ngx_pnalloc(cf->pool, address->len + 2);
+    if (name->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (addr.sockaddr->sa_family == AF_INET6) {
+        p = ngx_sprintf(name->data, "[%V]", address);
+
+    } else {
+        p = ngx_cpymem(name->data, address->data, address->len);
+    }
+
+    name->len = p - name->data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,69 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_ENDPOINT_H_INCLUDED_
+#define _NGX_HTTP_BOG_ENDPOINT_H_INCLUDED_
+
+
+#include "ngx_http_bog_module.h"
+
+
+/* where tokens come from: "bog_token_endpoint" */
+
+struct ngx_http_bog_endpoint_s {
+    ngx_str_t                      url;         /* as configured */
+    ngx_http_bog_place_t           place;
+
+    ngx_str_t                      authority;   /* for the Host header */
+    ngx_str_t                      host;
+    ngx_str_t                      uri;
+    in_port_t                      port;
+
+    /* the address that was given, or those found at start */
+    ngx_addr_t                    *addrs;
+    ngx_uint_t                     naddrs;
+
+    ngx_http_upstream_srv_conf_t  *upstream;    /* an upstream {} block */
+
+    unsigned                       ssl:1;
+    unsigned                       no_port:1;
+    unsigned                       literal:1;   /* needs no resolving */
+    unsigned                       local:1;     /* by name */
+    unsigned                       checked:1;
+    unsigned                       looked_up:1;
+};
+
+
+/*
+ * Returns the endpoint of the url, which is made where the configuration has
+ * not named it before, or NULL with the reason in *err ("" when it is memory).
+ */
+ngx_http_bog_endpoint_t *ngx_http_bog_endpoint_get(ngx_conf_t *cf,
+    ngx_str_t *url, ngx_http_bog_place_t *place, char **err);
+
+/*
+ * Looks for an upstream {} of the endpoint's name and warns of a secret in
+ * clear text.  To be called when all of the http {} block is known.
+ */
+ngx_int_t ngx_http_bog_endpoint_check(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint);
+
+/*
+ * Finds the addresses of the endpoint's name, once, by the system's resolver.
+ * They are a fallback: that there are none is no error.
+ */
+void ngx_http_bog_endpoint_lookup(ngx_conf_t *cf,
+    ngx_http_bog_endpoint_t *endpoint);
+
+/*
+ * Returns a resolver that asks the name servers of /etc/resolv.conf, one for
+ * the whole configuration; NULL where none is named there.  NGX_ERROR in *rc
+ * means that memory is out.
+ */
+ngx_resolver_t *ngx_http_bog_system_resolver(ngx_conf_t *cf, ngx_int_t *rc);
+
+
+#endif /* _NGX_HTTP_BOG_ENDPOINT_H_INCLUDED_ */
