@@ -1,0 +1,102 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_STORE_H_INCLUDED_
+#define _NGX_HTTP_BOG_STORE_H_INCLUDED_
+
+
+#include "ngx_http_bog_account.h"
+
+
+/*
+ * What all workers share of a source.  Each source has a zone of its own,
+ * named by its digest: so nginx itself carries token, lease and all over a
+ * reload, to old and new workers alike, as long as the source stays the same,
+ * and drops them when it goes.
+ */
+
+
+/* the right to fetch */
+
+typedef struct {
+    ngx_pid_t              pid;             /* 0: free */
+    ngx_uint_t             id;
+    int64_t                deadline;        /* mono */
+} ngx_http_bog_lease_t;
+
+
+typedef struct {
+    bog_policy_t           policy;
+    ngx_http_bog_lease_t   lease;
+
+    ngx_uint_t             token;           /* its number, 0: none */
+    size_t                 len;
+    u_char                 id[16];          /* of the token, hex */
+
+    ngx_uint_t             failures;        /* ever */
+} ngx_http_bog_record_t;
+
+
+typedef struct {
+    ngx_atomic_t           generation;      /* moves when others should look */
+    ngx_uint_t             active;
+    ngx_http_bog_record_t  records[2];
+    u_char                 tokens[2][BOG_OAUTH_TOKEN_MAX];
+} ngx_http_bog_slot_t;
+
+
+/* a token that a fetch brought */
+
+typedef struct {
+    u_char                *data;
+    size_t                 len;
+    u_char                 id[16];
+    int64_t                lifetime;        /* milliseconds */
+    bog_time_t             start;           /* of its life */
+} ngx_http_bog_new_token_t;
+
+
+#define ngx_http_bog_store_slot(account)                                      \
+    ((ngx_http_bog_slot_t *) (account)->zone->data)
+
+
+/* Adds the zone of the account to the configuration. */
+ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
+
+/*
+ * Copies the record, and with token not NULL the token too, of the same
+ * moment.  Returns the generation that was read.
+ */
+ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, u_char *token);
+
+/*
+ * Takes the lease where a fetch is due and nobody who lives and has time left
+ * holds it: NGX_OK.  NGX_BUSY: another one holds it.  NGX_DECLINED: nothing is
+ * due.  The record is that of the moment.
+ */
+ngx_int_t ngx_http_bog_store_acquire(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, bog_time_t *now);
+
+/* Gives the lease back with nothing done. */
+void ngx_http_bog_store_release(ngx_http_bog_account_t *account,
+    ngx_uint_t lease);
+
+/*
+ * Publishes the token and ends the lease.  One who has lost the lease still
+ * publishes a token that lives longer than what is there.  NGX_DECLINED: the
+ * token was too old when it came, the lease is kept.
+ */
+ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
+    ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
+
+/* Publishes a failure and ends the lease, unless it was lost. */
+void ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
+    ngx_uint_t lease, bog_failure_t *failure, bog_time_t *now);
+
+
+#endif /* _NGX_HTTP_BOG_STORE_H_INCLUDED_ */

@@ -1,0 +1,85 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_token.h"
+
+
+void
+ngx_http_bog_now(bog_time_t *now)
+{
+    ngx_time_t  *tp;
+
+#if (NGX_PTR_SIZE == 8)
+
+    now->mono = (int64_t) ngx_current_msec;
+
+#else
+
+    struct timespec    ts;
+
+    static int64_t     mono;
+    static ngx_msec_t  last;
+
+    /*
+     * ngx_current_msec starts again from zero every 49 days, so it only says
+     * whether time has gone on: that must not be so while one value is
+     * evaluated.
+     */
+
+    if (mono == 0 || ngx_current_msec != last) {
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+        mono = (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+        last = ngx_current_msec;
+    }
+
+    now->mono = mono;
+
+#endif
+
+    tp = ngx_timeofday();
+
+    now->wall = (int64_t) tp->sec * 1000 + tp->msec;
+}
+
+
+ngx_http_bog_token_t *
+ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *generation)
+{
+    ngx_http_bog_token_t  *token;
+
+    token = bog_memory_alloc(sizeof(ngx_http_bog_token_t));
+
+    if (token == NULL) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                      "no memory for the token of client \"%V\"",
+                      &account->client_id);
+        return NULL;
+    }
+
+    *generation = ngx_http_bog_store_read(account, record, token->data);
+
+    token->refs = 1;
+    token->number = record->token;
+    token->expires = record->policy.expires;
+    token->refresh = record->policy.refresh;
+    token->until = record->policy.until;
+    token->until_wall = record->policy.until_wall;
+    token->len = record->len;
+    ngx_memcpy(token->id, record->id, sizeof(token->id));
+
+    return token;
+}
+
+
+void
+ngx_http_bog_token_free(ngx_http_bog_token_t *token)
+{
+    if (--token->refs == 0) {
+        bog_memory_free(token, sizeof(ngx_http_bog_token_t));
+    }
+}

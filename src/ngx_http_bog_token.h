@@ -1,0 +1,50 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_TOKEN_H_INCLUDED_
+#define _NGX_HTTP_BOG_TOKEN_H_INCLUDED_
+
+
+#include "ngx_http_bog_store.h"
+
+
+/*
+ * A worker's own copy of a token, in memory that no core dump has.  The source
+ * has a reference, and so has each request that was given it.
+ */
+
+typedef struct {
+    ngx_uint_t                refs;
+    ngx_uint_t                number;
+    int64_t                   expires;      /* mono */
+    int64_t                   refresh;      /* mono */
+    int64_t                   until;        /* mono */
+    int64_t                   until_wall;
+    u_char                    id[16];
+    size_t                    len;
+    u_char                    data[BOG_OAUTH_TOKEN_MAX];
+} ngx_http_bog_token_t;
+
+
+#define ngx_http_bog_token_valid(token, now)                                  \
+    ((now)->mono < (token)->until && (now)->wall < (token)->until_wall)
+
+
+/* Tells the time on both clocks, as of this turn of the event loop. */
+void ngx_http_bog_now(bog_time_t *now);
+
+/*
+ * Copies token and record from the store, with one reference, for the caller.
+ * Returns NULL where memory is out.
+ */
+ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *generation);
+
+/* Drops one reference, and with the last one the token. */
+void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
+
+
+#endif /* _NGX_HTTP_BOG_TOKEN_H_INCLUDED_ */
