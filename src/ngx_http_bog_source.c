@@ -1,0 +1,637 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_answer.h"
+#include "ngx_http_bog_source.h"
+#include "ngx_http_bog_wake.h"
+
+
+#define NGX_HTTP_BOG_FETCHES  8       /* at once, in a worker */
+
+#define NGX_HTTP_BOG_STEP     100     /* between workers, milliseconds */
+#define NGX_HTTP_BOG_RETRY    1000    /* when a fetch cannot begin here */
+
+#define NGX_HTTP_BOG_WATCH    200     /* for workers that died */
+#define NGX_HTTP_BOG_POLL     20      /* for publications too */
+
+
+typedef struct {
+    ngx_event_t   watch;
+
+    ngx_queue_t   urgent;             /* sources whose turn to fetch comes, */
+    ngx_queue_t   pending;            /* those with requests first */
+    ngx_queue_t   waiting;            /* sources that requests wait for */
+    ngx_uint_t    fetches;
+    ngx_uint_t    workers;
+} ngx_http_bog_worker_t;
+
+
+static void ngx_http_bog_source_start(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
+static void ngx_http_bog_source_go_on(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static ngx_uint_t ngx_http_bog_source_run(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static ngx_uint_t ngx_http_bog_source_begin(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static void ngx_http_bog_source_postpone(ngx_http_bog_source_t *source,
+    ngx_queue_t *queue);
+static void ngx_http_bog_source_next_pending(void);
+static void ngx_http_bog_source_arm(ngx_http_bog_source_t *source,
+    int64_t delay);
+static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
+static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch, bog_time_t *now);
+static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static void ngx_http_bog_source_woken(void);
+static void ngx_http_bog_source_watch(void);
+static void ngx_http_bog_source_watch_handler(ngx_event_t *ev);
+
+
+static ngx_http_bog_worker_t  ngx_http_bog_worker;
+
+/* a timer has a connection's descriptor in the debug log: this has none */
+
+static ngx_connection_t       ngx_http_bog_watch_ident;
+
+
+ngx_http_bog_source_t *
+ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+{
+    ngx_http_bog_source_t  *source;
+
+    source = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_source_t));
+    if (source == NULL) {
+        return NULL;
+    }
+
+    source->account = account;
+    source->ident = (ngx_socket_t) -1;
+
+    ngx_queue_init(&source->waiters);
+
+    return source;
+}
+
+
+ngx_int_t
+ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                  i;
+    ngx_core_conf_t            *ccf;
+    ngx_http_bog_account_t    **accounts;
+    ngx_http_bog_main_conf_t   *bmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    ngx_queue_init(&ngx_http_bog_worker.urgent);
+    ngx_queue_init(&ngx_http_bog_worker.pending);
+    ngx_queue_init(&ngx_http_bog_worker.waiting);
+
+    ngx_http_bog_watch_ident.fd = (ngx_socket_t) -1;
+
+    ngx_http_bog_worker.watch.handler = ngx_http_bog_source_watch_handler;
+    ngx_http_bog_worker.watch.log = cycle->log;
+    ngx_http_bog_worker.watch.data = &ngx_http_bog_watch_ident;
+    ngx_http_bog_worker.watch.cancelable = 1;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    ngx_http_bog_worker.workers = ngx_max(ccf->worker_processes, 1);
+
+    bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
+    if (bmcf == NULL || bmcf->accounts.nelts == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_bog_wake_init_process(cycle, ngx_http_bog_source_woken)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    accounts = bmcf->accounts.elts;
+
+    for (i = 0; i < bmcf->accounts.nelts; i++) {
+        ngx_http_bog_source_start(accounts[i]->source);
+        ngx_http_bog_source_arm(accounts[i]->source,
+                            ngx_http_bog_source_turn(accounts[i]->source));
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_source_start(ngx_http_bog_source_t *source)
+{
+    source->slot = ngx_http_bog_store_slot(source->account);
+
+    source->timer.handler = ngx_http_bog_source_timer_handler;
+    source->timer.log = ngx_cycle->log;
+    source->timer.data = source;
+
+    /* a worker that is to exit does not stay for the sake of a refresh */
+
+    source->timer.cancelable = 1;
+}
+
+
+ngx_http_bog_token_t *
+ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_http_bog_token_t  *token;
+
+    if (source->slot->generation != source->generation) {
+        ngx_http_bog_source_sync(source);
+    }
+
+    token = source->token;
+
+    if (token && ngx_http_bog_token_valid(token, now)) {
+        return token;
+    }
+
+    return NULL;
+}
+
+
+int64_t
+ngx_http_bog_source_demand(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    if (ngx_http_bog_source_run(source, now)) {
+
+        if (source->pended) {
+            ngx_http_bog_source_postpone(source, &ngx_http_bog_worker.urgent);
+        }
+
+        return now->mono;
+    }
+
+    return bog_policy_next(&source->record.policy, now);
+}
+
+
+void
+ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
+    ngx_http_bog_waiter_t *waiter)
+{
+    if (ngx_queue_empty(&source->waiters)) {
+        source->failures = source->record.failures;
+        ngx_queue_insert_tail(&ngx_http_bog_worker.waiting, &source->waiting);
+        ngx_http_bog_source_watch();
+    }
+
+    ngx_queue_insert_tail(&source->waiters, &waiter->queue);
+    waiter->queued = 1;
+}
+
+
+void
+ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
+    ngx_http_bog_waiter_t *waiter)
+{
+    if (!waiter->queued) {
+        return;
+    }
+
+    waiter->queued = 0;
+    ngx_queue_remove(&waiter->queue);
+
+    if (ngx_queue_empty(&source->waiters)) {
+        ngx_queue_remove(&source->waiting);
+    }
+}
+
+
+static void
+ngx_http_bog_source_timer_handler(ngx_event_t *ev)
+{
+    bog_time_t              now;
+    ngx_http_bog_source_t  *source;
+
+    source = ev->data;
+
+    ngx_http_bog_now(&now);
+    ngx_http_bog_source_go_on(source, &now);
+}
+
+
+/* a worker that is to exit fetches for its requests only */
+
+static void
+ngx_http_bog_source_go_on(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    if ((ngx_exiting || ngx_terminate) && ngx_queue_empty(&source->waiters)) {
+        return;
+    }
+
+    (void) ngx_http_bog_source_run(source, now);
+}
+
+
+/*
+ * Does what is due, or sees to it that this is called again when it is.  Says
+ * whether an answer is under way.
+ */
+
+static ngx_uint_t
+ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    int64_t  next;
+
+    if (source->fetch || source->pended) {
+        return 1;
+    }
+
+    ngx_http_bog_source_sync(source);
+
+    next = bog_policy_next(&source->record.policy, now);
+
+    if (next > now->mono) {
+        ngx_http_bog_source_arm(source, next - now->mono
+                                        + ngx_http_bog_source_turn(source));
+        return 0;
+    }
+
+    if (source->pause > now->mono) {
+        ngx_http_bog_source_arm(source, source->pause - now->mono);
+        return 1;
+    }
+
+    if (ngx_http_bog_worker.fetches >= NGX_HTTP_BOG_FETCHES) {
+        ngx_http_bog_source_postpone(source, &ngx_http_bog_worker.pending);
+        return 1;
+    }
+
+    return ngx_http_bog_source_begin(source, now);
+}
+
+
+static ngx_uint_t
+ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    int64_t                next;
+    ngx_uint_t             quiet;
+    ngx_http_bog_record_t  record;
+
+    switch (ngx_http_bog_store_acquire(source->account, &record, now)) {
+
+    case NGX_BUSY:
+
+        /* looked after, lest its holder has died */
+
+        next = ngx_min(record.lease.deadline - now->mono, NGX_HTTP_BOG_RETRY);
+
+        ngx_http_bog_source_arm(source,
+                                next + ngx_http_bog_source_turn(source));
+        return 1;
+
+    case NGX_DECLINED:
+        ngx_http_bog_source_sync(source);
+
+        next = bog_policy_next(&record.policy, now);
+
+        ngx_http_bog_source_arm(source, next - now->mono
+                                        + ngx_http_bog_source_turn(source));
+        return 0;
+
+    default: /* NGX_OK */
+        break;
+    }
+
+    quiet = (record.policy.failures && record.policy.error == source->told);
+
+    source->lease = record.lease.id;
+    source->fetch = ngx_http_bog_fetch_start(source->account, &record.policy,
+                                             quiet,
+                                             ngx_http_bog_source_fetched,
+                                             source);
+
+    if (source->fetch == NULL) {
+
+        /* memory or connections are out here: another worker may do better */
+
+        ngx_http_bog_store_release(source->account, source->lease);
+        ngx_http_bog_source_pause(source, now);
+        return 1;
+    }
+
+    ngx_http_bog_worker.fetches++;
+
+    if (source->timer.timer_set) {
+        ngx_del_timer(&source->timer);
+    }
+
+    return 1;
+}
+
+
+static void
+ngx_http_bog_source_postpone(ngx_http_bog_source_t *source, ngx_queue_t *queue)
+{
+    if (source->pended == &ngx_http_bog_worker.urgent) {
+        return;
+    }
+
+    if (source->pended) {
+        ngx_queue_remove(&source->pending);
+    }
+
+    ngx_queue_insert_tail(queue, &source->pending);
+    source->pended = queue;
+}
+
+
+static void
+ngx_http_bog_source_next_pending(void)
+{
+    bog_time_t              now;
+    ngx_queue_t            *q;
+    ngx_http_bog_source_t  *source;
+
+    ngx_http_bog_now(&now);
+
+    while (ngx_http_bog_worker.fetches < NGX_HTTP_BOG_FETCHES) {
+
+        if (!ngx_queue_empty(&ngx_http_bog_worker.urgent)) {
+            q = ngx_queue_head(&ngx_http_bog_worker.urgent);
+
+        } else if (!ngx_queue_empty(&ngx_http_bog_worker.pending)) {
+            q = ngx_queue_head(&ngx_http_bog_worker.pending);
+
+        } else {
+            return;
+        }
+
+        ngx_queue_remove(q);
+
+        source = ngx_queue_data(q, ngx_http_bog_source_t, pending);
+        source->pended = NULL;
+
+        ngx_http_bog_source_go_on(source, &now);
+    }
+}
+
+
+static void
+ngx_http_bog_source_arm(ngx_http_bog_source_t *source, int64_t delay)
+{
+    /* a day at most, lest a clock be trusted too long */
+
+    delay = ngx_min(ngx_max(delay, 1), 86400000);
+
+    /* or nginx keeps the old time, if it differs little */
+
+    if (source->timer.timer_set) {
+        ngx_del_timer(&source->timer);
+    }
+
+    ngx_add_timer(&source->timer, (ngx_msec_t) delay);
+}
+
+
+/* no fetch can begin here for now, however many requests ask for it */
+
+static void
+ngx_http_bog_source_pause(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    source->pause = now->mono + NGX_HTTP_BOG_RETRY;
+
+    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_RETRY);
+}
+
+
+/*
+ * Workers do not race for what is due: each source has a worker that is the
+ * first, and the others follow in steps, where those before did nothing.
+ */
+
+static ngx_msec_t
+ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
+{
+    ngx_uint_t  n;
+
+    n = ngx_http_bog_worker.workers;
+
+    return (ngx_worker + n - source->account->index % n) % n
+           * NGX_HTTP_BOG_STEP;
+}
+
+
+static void
+ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
+{
+    ngx_atomic_uint_t      generation;
+    ngx_http_bog_token_t  *token;
+
+    if (source->slot->generation == source->generation) {
+        return;
+    }
+
+    generation = ngx_http_bog_store_read(source->account, &source->record,
+                                         NULL);
+
+    token = source->token;
+
+    if (source->record.token
+        && (token == NULL || token->number != source->record.token))
+    {
+        token = ngx_http_bog_token_copy(source->account, &source->record,
+                                        &generation);
+        if (token == NULL) {
+            return;
+        }
+
+        if (source->token) {
+            ngx_http_bog_token_free(source->token);
+        }
+
+        source->token = token;
+    }
+
+    source->generation = generation;
+}
+
+
+static void
+ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
+{
+    int64_t                 next;
+    bog_time_t              now;
+    ngx_http_bog_source_t  *source;
+
+    source = fetch->data;
+
+    ngx_http_bog_worker.fetches--;
+    source->fetch = NULL;
+
+    ngx_http_bog_now(&now);
+
+    ngx_http_bog_source_publish(source, fetch, &now);
+    ngx_http_bog_wake();
+
+    ngx_http_bog_source_sync(source);
+    ngx_http_bog_source_deliver(source, &now);
+
+    if (fetch->aborted) {
+        ngx_http_bog_source_pause(source, &now);
+
+    } else {
+        next = bog_policy_next(&source->record.policy, &now);
+        ngx_http_bog_answer_log(fetch, ngx_max(next - now.mono, 0));
+
+        ngx_http_bog_source_go_on(source, &now);
+    }
+
+    /* what nginx has said of this kind of failure, it need not repeat */
+
+    if (!fetch->quiet) {
+        source->told = fetch->failure.error;
+    }
+
+    ngx_http_bog_source_next_pending();
+}
+
+
+static void
+ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch, bog_time_t *now)
+{
+    if (fetch->aborted) {
+        ngx_http_bog_store_release(source->account, source->lease);
+        return;
+    }
+
+    if (fetch->failure.error == BOG_ERROR_NONE) {
+
+        if (ngx_http_bog_store_success(source->account, source->lease,
+                                       &fetch->token, now)
+            == NGX_OK)
+        {
+            return;
+        }
+
+        /* it took longer to come than it lives */
+
+        fetch->failure.error = BOG_ERROR_TIMEOUT;
+    }
+
+    ngx_http_bog_store_failure(source->account, source->lease,
+                               &fetch->failure, now);
+}
+
+
+static void
+ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_int_t               rc;
+    ngx_queue_t            *q;
+    ngx_http_bog_waiter_t  *waiter;
+
+    if (ngx_queue_empty(&source->waiters)) {
+        return;
+    }
+
+    if (source->token && ngx_http_bog_token_valid(source->token, now)) {
+        rc = NGX_OK;
+
+    } else if (source->failures != source->record.failures) {
+        rc = NGX_ERROR;
+
+    } else {
+        return;
+    }
+
+    source->failures = source->record.failures;
+
+    ngx_queue_remove(&source->waiting);
+
+    while (!ngx_queue_empty(&source->waiters)) {
+        q = ngx_queue_head(&source->waiters);
+        ngx_queue_remove(q);
+
+        waiter = ngx_queue_data(q, ngx_http_bog_waiter_t, queue);
+        waiter->queued = 0;
+
+        waiter->handler(waiter, rc);
+    }
+}
+
+
+/* something was published by one of the workers */
+
+static void
+ngx_http_bog_source_woken(void)
+{
+    bog_time_t              now;
+    ngx_queue_t            *q, *next;
+    ngx_http_bog_source_t  *source;
+
+    ngx_http_bog_now(&now);
+
+    for (q = ngx_queue_head(&ngx_http_bog_worker.waiting);
+         q != ngx_queue_sentinel(&ngx_http_bog_worker.waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+
+        source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
+
+        ngx_http_bog_source_sync(source);
+        ngx_http_bog_source_deliver(source, &now);
+    }
+}
+
+
+static void
+ngx_http_bog_source_watch(void)
+{
+    if (!ngx_http_bog_worker.watch.timer_set) {
+        ngx_add_timer(&ngx_http_bog_worker.watch,
+                      ngx_http_bog_wake_works() ? NGX_HTTP_BOG_WATCH
+                                                : NGX_HTTP_BOG_POLL);
+    }
+}
+
+
+/*
+ * The worker that fetches may have died, and where there is no eventfd, a
+ * token may have come: looked after as long as requests wait.
+ */
+
+static void
+ngx_http_bog_source_watch_handler(ngx_event_t *ev)
+{
+    bog_time_t              now;
+    ngx_queue_t            *q, *next;
+    ngx_http_bog_source_t  *source;
+
+    ngx_http_bog_source_woken();
+
+    ngx_http_bog_now(&now);
+
+    for (q = ngx_queue_head(&ngx_http_bog_worker.waiting);
+         q != ngx_queue_sentinel(&ngx_http_bog_worker.waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+
+        source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
+        (void) ngx_http_bog_source_run(source, &now);
+    }
+
+    if (!ngx_queue_empty(&ngx_http_bog_worker.waiting)) {
+        ngx_http_bog_source_watch();
+    }
+}

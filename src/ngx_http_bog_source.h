@@ -1,0 +1,90 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_SOURCE_H_INCLUDED_
+#define _NGX_HTTP_BOG_SOURCE_H_INCLUDED_
+
+
+#include "ngx_http_bog_fetch.h"
+#include "ngx_http_bog_token.h"
+
+
+/* one who waits for a token, or for the word that there is none */
+
+typedef struct ngx_http_bog_waiter_s  ngx_http_bog_waiter_t;
+
+typedef void (*ngx_http_bog_waiter_pt)(ngx_http_bog_waiter_t *waiter,
+    ngx_int_t rc);
+
+struct ngx_http_bog_waiter_s {
+    ngx_queue_t               queue;
+    ngx_http_bog_waiter_pt    handler;
+    unsigned                  queued:1;
+};
+
+
+/* what a worker does with an account */
+
+struct ngx_http_bog_source_s {
+    ngx_http_bog_account_t   *account;
+    ngx_http_bog_slot_t      *slot;
+    ngx_http_bog_token_t     *token;
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_socket_t              ident;
+
+    ngx_atomic_uint_t         generation;   /* of what follows */
+    ngx_http_bog_record_t     record;
+    ngx_uint_t                failures;     /* that the waiters know of */
+
+    ngx_event_t               timer;        /* when the next fetch is due */
+    int64_t                   pause;        /* mono: none can begin before */
+
+    ngx_http_bog_fetch_t     *fetch;        /* under way here */
+    ngx_uint_t                lease;
+    uint32_t                  told;         /* of this bog_error_e */
+
+    ngx_queue_t               pending;      /* as others are fetching, */
+    ngx_queue_t              *pended;       /* in this queue, or NULL */
+    ngx_queue_t               waiting;      /* in the list of those that are
+                                               waited for */
+    ngx_queue_t               waiters;
+};
+
+
+/* Makes the source of an account, while configuring. */
+ngx_http_bog_source_t *ngx_http_bog_source_create(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
+
+/* Starts all sources in a worker. */
+ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle);
+
+/*
+ * Returns the token that may be given out now, or NULL.  The caller takes its
+ * own reference by "refs++" and drops it by ngx_http_bog_token_free().
+ */
+ngx_http_bog_token_t *ngx_http_bog_source_token(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+
+/*
+ * Begins a fetch where one is due.  Returns the mono time at which the next
+ * answer is under way: that of now, or that of the next try.
+ */
+int64_t ngx_http_bog_source_demand(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+
+/*
+ * The handler of the waiter, which the caller owns, is called once, from an
+ * event of this worker: with NGX_OK when there is a token, with NGX_ERROR when
+ * a fetch has failed.  It is never called from within these two.
+ */
+void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
+    ngx_http_bog_waiter_t *waiter);
+void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
+    ngx_http_bog_waiter_t *waiter);
+
+
+#endif /* _NGX_HTTP_BOG_SOURCE_H_INCLUDED_ */
