@@ -1,0 +1,307 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_hold.h"
+
+
+#define NGX_HTTP_BOG_BEARER_TOKEN  "bog_bearer_token"
+
+
+static ngx_http_bog_ctx_t *ngx_http_bog_variable_ctx(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v);
+static void ngx_http_bog_variable_set(ngx_http_variable_value_t *v,
+    u_char *data, size_t len);
+static ngx_int_t ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_variable_state(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_variable_expires(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_variable_id(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_variable_error(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_variable_hold_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+static ngx_http_variable_t  ngx_http_bog_vars[] = {
+
+    { ngx_string(NGX_HTTP_BOG_BEARER_TOKEN), NULL,
+      ngx_http_bog_variable_bearer_token, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_token_state"), NULL,
+      ngx_http_bog_variable_state, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_token_expires"), NULL,
+      ngx_http_bog_variable_expires, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_token_id"), NULL,
+      ngx_http_bog_variable_id, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_token_error"), NULL,
+      ngx_http_bog_variable_error, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_hold_time"), NULL,
+      ngx_http_bog_variable_hold_time, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+/* by bog_error_e */
+
+static ngx_str_t  ngx_http_bog_error_names[] = {
+    ngx_null_string,
+    ngx_string("resolve"),
+    ngx_string("connect"),
+    ngx_string("tls"),
+    ngx_string("timeout"),
+    ngx_string("http_"),
+    ngx_string("rejected"),
+    ngx_string("malformed"),
+    ngx_string("too_large")
+};
+
+
+ngx_int_t
+ngx_http_bog_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_bog_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_bog_token_used(ngx_conf_t *cf)
+{
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        if (v[i].name.len == sizeof(NGX_HTTP_BOG_BEARER_TOKEN) - 1
+            && ngx_strncmp(v[i].name.data, NGX_HTTP_BOG_BEARER_TOKEN,
+                           v[i].name.len)
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* returns NULL, and v without a value, in a location that takes no part */
+
+static ngx_http_bog_ctx_t *
+ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v)
+{
+    ngx_http_bog_loc_conf_t  *blcf;
+
+    v->not_found = 1;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    if (blcf->source == NULL) {
+        return NULL;
+    }
+
+    return ngx_http_bog_get_ctx(r, blcf->source);
+}
+
+
+static void
+ngx_http_bog_variable_set(ngx_http_variable_value_t *v, u_char *data,
+    size_t len)
+{
+    v->data = data;
+    v->len = len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_bog_ctx_t    *ctx;
+    ngx_http_bog_token_t  *token;
+
+    ctx = ngx_http_bog_variable_ctx(r, v);
+
+    if (ctx == NULL) {
+        return NGX_OK;
+    }
+
+    token = ngx_http_bog_give_token(ctx);
+
+    if (token) {
+        ngx_http_bog_variable_set(v, token->data, token->len);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_state(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    bog_time_t           now;
+    ngx_str_t            state;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_variable_ctx(r, v);
+
+    ngx_http_bog_now(&now);
+
+    if (ctx == NULL) {
+        ngx_str_set(&state, "off");
+
+    } else if (ctx->token == NULL) {
+        ngx_str_set(&state, "missing");
+
+    } else if (now.mono >= ctx->token->refresh) {
+        ngx_str_set(&state, "refreshing");
+
+    } else {
+        ngx_str_set(&state, "valid");
+    }
+
+    ngx_http_bog_variable_set(v, state.data, state.len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_expires(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                *p;
+    int64_t                left, left_wall;
+    bog_time_t             now;
+    ngx_http_bog_ctx_t    *ctx;
+    ngx_http_bog_token_t  *token;
+
+    ctx = ngx_http_bog_variable_ctx(r, v);
+
+    if (ctx == NULL || ctx->token == NULL) {
+        return NGX_OK;
+    }
+
+    token = ctx->token;
+
+    ngx_http_bog_now(&now);
+
+    left = token->expires - now.mono;
+    left_wall = token->until_wall + (token->expires - token->until) - now.wall;
+
+    left = ngx_max(ngx_min(left, left_wall), 0);
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%L", left / 1000) - p);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_id(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_variable_ctx(r, v);
+
+    if (ctx && ctx->token) {
+        ngx_http_bog_variable_set(v, ctx->token->id, sizeof(ctx->token->id));
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_error(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char              *p;
+    ngx_str_t           *name;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_variable_ctx(r, v);
+
+    if (ctx == NULL || ctx->policy.error == BOG_ERROR_NONE) {
+        return NGX_OK;
+    }
+
+    name = &ngx_http_bog_error_names[ctx->policy.error];
+
+    if (ctx->policy.error != BOG_ERROR_HTTP) {
+        ngx_http_bog_variable_set(v, name->data, name->len);
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, name->len + NGX_INT32_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name,
+                                                ctx->policy.status)
+                                    - p);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_variable_hold_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char              *p;
+    ngx_msec_t           ms;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_find_ctx(r);
+
+    ms = ctx ? ctx->held : 0;
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%T.%03M",
+                                                (time_t) ms / 1000, ms % 1000)
+                                    - p);
+
+    return NGX_OK;
+}
