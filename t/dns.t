@@ -1,0 +1,155 @@
+# The endpoint's name: nginx starts without it and follows it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+
+use Bog::Bank;
+use Bog::Client qw(get header);
+use Bog::DNS;
+use Bog::Nginx;
+use Bog::Util qw(timeout wait_until);
+
+my $name = 'oauth2.test';
+
+
+sub bank {
+    return Bog::Bank->new(credentials => { 8282 => 's3cret' }, @_);
+}
+
+
+sub gateway {
+    my ($bank, $dns, $directives) = @_;
+
+    $directives //= '';
+
+    return Bog::Nginx->new(
+        workers => 2, secret => { main => "s3cret\n" }, conf => <<"END");
+        resolver 127.0.0.1:${\ $dns->port } ipv6=off;
+        resolver_timeout 2s;
+
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      http://$name:${\ $bank->port }$Bog::Bank::PATH;
+        $directives
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+
+            location / {
+                proxy_pass http://127.0.0.1:${\ $bank->api_port };
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+}
+
+
+sub ends {
+    my $nginx = shift;
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+}
+
+
+for my $trouble (qw(NXDOMAIN SERVFAIL)) {
+    subtest $trouble => sub {
+        my ($bank, $dns) = (bank(), Bog::DNS->new);
+        $dns->answer($name => $trouble);
+
+        my $nginx = gateway($bank, $dns);
+
+        is(($nginx->test)[0], 0, 'nginx -t') or diag(($nginx->test)[1]);
+        $nginx->start;
+
+        ok($dns->wait_queries(1), 'the name is asked for');
+
+        my $answer = get($nginx->port, '/');
+        is($answer->{status}, 503, 'no token');
+        like(header($answer, 'Retry-After'), qr/^[1-9][0-9]*\z/,
+             'Retry-After');
+        is($bank->counts->{api}, 0, 'the API saw nothing');
+
+        $dns->answer($name => ['127.0.0.1']);
+        ok($bank->wait_requests(1, 60), 'the token comes when the name does');
+        $bank->wait_count(answered => 1);
+
+        is(get($nginx->port, '/')->{status}, 200, 'with a token');
+        is($bank->count, 1, 'one token request');
+
+        ends($nginx);
+    };
+}
+
+
+subtest 'silence' => sub {
+    my ($bank, $dns) = (bank(), Bog::DNS->new);
+    $dns->answer($name => 'SILENT');
+
+    my $nginx = gateway($bank, $dns, 'bog_wait_timeout 1s;');
+
+    is(($nginx->test)[0], 0, 'nginx -t');
+    $nginx->start;
+
+    my $answer = get($nginx->port, '/');
+    is($answer->{status}, 503, 'no token');
+    like(header($answer, 'Retry-After'), qr/^[1-9][0-9]*\z/, 'Retry-After');
+    cmp_ok($answer->{time}, '<=', 1 + timeout(1), 'no later than it may');
+
+    $dns->answer($name => ['127.0.0.1']);
+    ok($bank->wait_requests(1, 60), 'the token comes when the name does');
+    ok(wait_until { get($nginx->port, '/')->{status} == 200 }, 'served');
+    is($bank->count, 1, 'one token request');
+
+    ends($nginx);
+};
+
+
+subtest 'a change of address' => sub {
+    my ($old, $dns) = (bank(), Bog::DNS->new(ttl => 1));
+    my $new = bank(address => '127.0.0.2', port => $old->port);
+
+    $_->answer(expires_in => 4) for $old, $new;
+    $dns->answer($name => ['127.0.0.1']);
+
+    my $nginx = gateway($old, $dns);
+    $nginx->start;
+
+    ok($old->wait_requests(1), 'the old address');
+    $old->wait_count(answered => 1);
+    is(get($nginx->port, '/')->{status}, 200, 'served');
+
+    $dns->answer($name => ['127.0.0.2']);
+    ok($new->wait_requests(1), 'the new address');
+    cmp_ok($old->count, '<=', 2, 'within a lifetime');
+
+    # the API of the old bank does not know the new one's tokens
+    ok($new->wait_requests(2), 'and again');
+    my $after = $old->count;
+    ok($new->wait_requests(3), 'and again');
+    is($old->count, $after, 'the old one is left alone');
+
+    ends($nginx);
+};
+
+
+subtest 'an address that is down' => sub {
+    my ($bank, $dns) = (bank(), Bog::DNS->new);
+    $dns->answer($name => ['127.0.0.3', '127.0.0.1']);
+
+    my $nginx = gateway($bank, $dns);
+    $nginx->start;
+
+    ok($bank->wait_requests(1), 'the other one is tried');
+    is(get($nginx->port, '/')->{status}, 200, 'served');
+
+    ends($nginx);
+};
+
+
+done_testing;

@@ -1,0 +1,264 @@
+# Reload: the same source keeps its token, another one never sees it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+
+use Bog::Bank;
+use Bog::Client qw(get parallel steady);
+use Bog::Nginx;
+use Bog::Util 'wait_until';
+
+
+sub bank {
+    return Bog::Bank->new(credentials => { 8282 => ['s3cret', 'changed'],
+                                           8383 => 's3cret' }, @_);
+}
+
+
+sub conf {
+    my ($bank, %opt) = @_;
+
+    my $id = $opt{id} // 8282;
+    my $url = $opt{url} // $bank->url;
+    my $more = $opt{more} // '';
+
+    return <<"END";
+        bog_client_id           $id;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      $url;
+        bog_wait_timeout        60s;
+        bog_read_timeout        60s;
+        $more
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+
+            location / {
+                proxy_pass http://127.0.0.1:${\ $bank->api_port };
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+}
+
+
+sub gateway {
+    my ($bank, %opt) = @_;
+
+    my $nginx = Bog::Nginx->new(
+        workers => 2, status => 1, %opt,
+        secret => { main => "s3cret\n" }, conf => conf($bank));
+
+    return $nginx->start;
+}
+
+
+sub ends {
+    my ($nginx, @except) = @_;
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log(undef, @except);
+}
+
+
+subtest 'nothing has changed' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    my $token = get($nginx->port, '/')->{body};
+
+    # the second reload tells a copy from a copy of a copy
+    for (1, 2) {
+        $nginx->reload(wait_old => 1);
+
+        my @answers = parallel($nginx->port, 20);
+        is(scalar(grep { $_->{body} eq $token } @answers), 20, 'same token');
+    }
+
+    is($bank->count, 1, 'one token request');
+
+    ends($nginx);
+};
+
+
+subtest 'what is not part of the source has changed' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    my $token = get($nginx->port, '/')->{body};
+
+    $nginx->conf(conf($bank, more => 'bog_token optional;')
+                 =~ s/60s/50s/gr);
+    $nginx->reload(wait_old => 1);
+
+    is(get($nginx->port, '/')->{body}, $token, 'same token');
+    is($bank->count, 1, 'one token request');
+
+    ends($nginx);
+};
+
+
+# What makes another source, and how one changes it.
+
+my %other = (
+    secret    => sub { $_[0]->secret(main => "changed\n") },
+    id        => sub { $_[0]->conf(conf($_[1], id => 8383)) },
+    parameter => sub { $_[0]->conf(conf($_[1],
+                                        more => 'bog_token_param a b;')) },
+    endpoint  => sub { $_[0]->conf(conf($_[1],
+                                        url => $_[1]->url('ipv6'))) },
+);
+
+for my $what (sort keys %other) {
+    subtest "another $what" => sub {
+        my $bank = eval { bank(ipv6 => $what eq 'endpoint') }
+            or plan skip_all => 'no IPv6';
+
+        my $nginx = gateway($bank);
+
+        my $old = get($nginx->port, '/')->{body};
+        like($old, qr/Bearer tok/, 'the old token');
+
+        $bank->answer(hold => 1);
+        $other{$what}->($nginx, $bank);
+        $nginx->reload;
+
+        my @answers = parallel($nginx->port, 20, on_sent => sub {
+            ok($bank->wait_requests(2), 'a token request');
+            ok($nginx->wait_active(20), 'everybody waits for it');
+            is($bank->release, 1, 'it is answered');
+        });
+
+        my ($new) = map { $_->{token} } reverse $bank->requests;
+
+        is(scalar(grep { $_->{body} eq qq({"authorization":"Bearer $new"}) }
+                  @answers), 20, 'the new token only');
+        is($bank->count, 2, 'two token requests');
+
+        ends($nginx);
+    };
+}
+
+
+subtest 'another secret under load' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    is(get($nginx->port, '/')->{status}, 200, 'the old token');
+    my ($old) = map { $_->{token} } $bank->tokens;
+
+    my $load = steady($nginx->port, rate => 100, seconds => 4);
+    ok($bank->wait_count(api => 100), 'load');
+
+    $nginx->secret(main => "changed\n");
+    $nginx->reload(wait_old => 1);
+
+    my $before = $bank->counts->{api};
+    my $result = $load->result;
+
+    is_deeply($result->{status}, { 200 => 400 }, 'only 200')
+        or diag explain $result->{failures};
+
+    my @after = ($bank->api_requests)[$before .. $bank->counts->{api} - 1];
+    cmp_ok(scalar @after, '>=', 50, 'requests after the reload');
+    is(scalar(grep { $_->{authorization} eq "Bearer $old" } @after), 0,
+       'none of them with the old token');
+    is($bank->count, 2, 'two token requests');
+
+    ends($nginx);
+};
+
+
+subtest 'the old worker finishes what it holds' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank);
+    my @old = $nginx->workers;
+
+    my @answers = parallel($nginx->port, 20, on_sent => sub {
+        ok($bank->wait_requests(1), 'a token request');
+        ok($nginx->wait_active(20), 'everybody waits for it');
+
+        $nginx->reload;
+        is($nginx->active, 20, 'they still do');
+
+        $bank->answer;
+        cmp_ok($bank->release, '>=', 1, 'it is answered');
+    });
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } @answers), 20,
+       'all are answered');
+    ok(wait_until { !grep { -d "/proc/$_/fd" } @old }, 'old workers leave');
+
+    is(get($nginx->port, '/')->{status}, 200, 'the new ones serve');
+    cmp_ok($bank->count, '<=', 2, 'one token request, or one more');
+
+    ends($nginx);
+};
+
+
+subtest 'a reload that fails' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    my $token = get($nginx->port, '/')->{body};
+
+    unlink $nginx->dir . '/secret/main';
+    ok(!eval { $nginx->reload; 1 }, 'the secret is missing');
+    like($@, qr{secret/main}, 'the log names the file');
+
+    is(get($nginx->port, '/')->{body}, $token, 'the token is still there');
+    is($bank->count, 1, 'one token request');
+
+    ends($nginx, except => qr{\[emerg\].*secret/main});
+};
+
+
+subtest 'a source that goes and comes back' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    $nginx->conf(conf($bank) =~ s/bog_\w+\s[^;]*;|proxy_set_header.*//gr);
+    $nginx->reload(wait_old => 1);
+    is(get($nginx->port, '/')->{status}, 401, 'no module');
+
+    $nginx->conf(conf($bank));
+    $nginx->reload(wait_old => 1);
+    is(get($nginx->port, '/')->{status}, 200, 'a token again');
+    is($bank->count, 2, 'a new one');
+
+    ends($nginx);
+};
+
+
+# Who reloads has often mended something: he does not wait for the backoff.
+
+subtest 'after a rejection' => sub {
+    my $bank = bank();
+    $bank->answer(status => 401, body => '{"error":"invalid_client"}');
+
+    my $nginx = gateway($bank);
+
+    ok($nginx->wait_log(qr/credentials were rejected, status: 401/), 'said');
+    is($bank->count, 1, 'one token request, the next is seconds away');
+
+    $bank->answer();
+    $nginx->reload;
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    is($bank->count, 2, 'by one more request');
+    ok($nginx->wait_log(qr/token obtained again/), 'that is said too');
+
+    ends($nginx);
+};
+
+
+done_testing;
