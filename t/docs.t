@@ -1,0 +1,341 @@
+# The documentation: its configurations load, and it is complete.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use File::Basename 'dirname';
+use Test::More;
+
+use Bog::CA;
+use Bog::Nginx;
+use Bog::Util 'slurp';
+
+my $root = "$FindBin::Bin/..";
+
+my @pages = ('README.md', map { s/^\Q$root\E\///r } glob "$root/docs/*.md");
+my %text = map { $_ => slurp("$root/$_") } @pages;
+
+my $source = join '', map { slurp($_) } glob "$root/src/*.[ch]";
+
+# literals of C, one after the other
+my $literals = qr/"(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*/;
+
+
+# Snippets.  "http {" in one: it is all of the configuration.  Else "server {":
+# it is what stands in http {}.  Else it is what stands in a server {} that
+# has credentials.
+#
+# The bank is 127.0.0.1, each port is a free one, and nginx's folder is that of
+# the test, with all the files in it that a snippet names.
+
+sub snippets {
+    my $page = shift;
+
+    my @snippets;
+
+    while ($text{$page} =~ /^```nginx\n(.*?)^```$/gms) {
+        push @snippets, [1 + (substr($text{$page}, 0, $-[1]) =~ tr/\n//), $1];
+    }
+
+    return @snippets;
+}
+
+
+sub framed {
+    my $snippet = shift;
+
+    return ('', $snippet) if $snippet =~ /^\s*server \{/m;
+
+    return ('', <<"END");
+        bog_client_id           8282;
+        bog_client_secret_file  bog/client_secret;
+
+        server {
+            listen 127.0.0.1:8080;
+            $snippet
+
+            location = /passed/on {
+                proxy_pass http://127.0.0.1;
+            }
+        }
+END
+}
+
+
+sub whole {
+    my $snippet = shift;
+
+    # the harness has these itself
+    $snippet =~ s/^load_module\s.*;\n//mg;
+    $snippet =~ s/^events \{.*?\}\n//ms;
+
+    my ($before, $http, $after) =
+        $snippet =~ /\A(.*?)^http \{\n(.*)^\}\n(.*)\z/ms or return;
+
+    return ("$before$after", $http);
+}
+
+
+sub localised {
+    my ($snippet) = @_;
+
+    $snippet =~ s/\b(?:[\w-]+\.)+(?:bog|businessonline)\.ge\b/127.0.0.1/g;
+    $snippet =~ s/\blisten\s+\K(?:[\w.]+:)?([0-9]+)/127.0.0.1:%%PORT_$1%%/g;
+    $snippet =~ s/(?:\/etc|\/var\/log)\/nginx\//%%DIR%%\//g;
+    $snippet =~ s/\/etc\/ssl\/certs\/ca-certificates\.crt/${\ ca()->path }/g;
+
+    return $snippet;
+}
+
+
+sub ca { Bog::CA->shared }
+
+
+sub files {
+    my ($nginx, $conf) = @_;
+
+    my $cert = ca()->cert(name => 'localhost', client => 1);
+
+    for my $path ($conf =~ /\b(?:$nginx->{dir}\/)?(bog\/[\w.\/-]+)/g) {
+        $nginx->file($path,
+              $path =~ /\.crt\z/ ? slurp($cert->{cert})
+            : $path =~ /\.key\z/ ? slurp($cert->{key})
+            : "s3cret of $path\n");
+        chmod 0600, "$nginx->{dir}/$path";
+    }
+}
+
+
+sub loads {
+    my ($name, $snippet) = @_;
+
+    my ($main, $http) = $snippet =~ /^http \{/m ? whole($snippet)
+                                                : framed($snippet);
+
+    my $nginx = Bog::Nginx->new(main => localised($main),
+                                conf => localised($http));
+
+    files($nginx, slurp($nginx->dir . '/nginx.conf'));
+
+    my ($status, $output) = $nginx->test;
+
+    SKIP: {
+        skip $1, 1 if $output =~ /("\w+" needs nginx \S+ or newer)/;
+
+        # there may be no name server here
+        my $bad = join '', grep { !/will be asked for again at run time/ }
+            $output =~ /^.*\[(?:warn|error|emerg|alert)\].*\n/mg;
+
+        is("$status $bad", '0 ', $name) or diag($output);
+    }
+}
+
+
+subtest 'configurations' => sub {
+    local $ENV{RES_OPTIONS} = 'timeout:1 attempts:1';
+
+    for my $page (@pages) {
+        loads("$page:$_->[0]", $_->[1]) for snippets($page);
+    }
+
+    cmp_ok(scalar(map { snippets($_) } @pages), '>', 10, 'there are some');
+};
+
+
+# Directives and variables.
+
+my @levels = ([MAIN => 'http'], [SRV => 'server'], [LOC => 'location']);
+
+sub directives {
+    my %found;
+
+    while ($source =~ /ngx_string\("(bog_\w+)"\),\s*(NGX_HTTP_[^,]*),/g) {
+        my ($name, $type) = ($1, $2);
+
+        $found{$name} = join ', ', map { $_->[1] }
+            grep { $type =~ /NGX_HTTP_$_->[0]_CONF/ } @levels;
+    }
+
+    return \%found;
+}
+
+
+sub variables {
+    my %names = $source =~ /^#define (NGX_HTTP_BOG_\w+)\s+"(bog_\w+)"/mg;
+    my ($table) = $source =~ /ngx_http_bog_vars\[\] = \{(.*?)^\};/ms;
+
+    return { map { ('$' . ($names{$_} // $_)) => 1 }
+             map { tr/"//dr } $table =~ /ngx_string\(("?\w+"?)\)/g };
+}
+
+
+sub documented {
+    my ($pattern) = @_;
+
+    return { map { $_ => 1 }
+             $text{'docs/directives.md'} =~ /^### ($pattern)$/mg };
+}
+
+
+subtest 'directives' => sub {
+    my $directives = directives();
+
+    is_deeply([sort keys %{ documented('bog_\w+') }],
+              [sort keys %$directives], 'all of them, and no others');
+
+    my %head = $text{'docs/directives.md'}
+               =~ /^### (bog_\w+)\n\n```\n(Syntax: .*?)^```$/gms;
+
+    for my $name (sort keys %$directives) {
+        my ($syntax, $default, $context) = ($head{$name} // '')
+            =~ /^Syntax:   (.*)\nDefault:  (.*)\nContext:  (.*)\n\z/s;
+
+        like($syntax // '', qr/\A$name .*;\z/, "$name: its syntax");
+        like($default // '', qr/\A(?:—|$name\s.*;|the .*)\z/s,
+             'its default');
+        is($context, $directives->{$name}, 'its context');
+    }
+};
+
+
+subtest 'variables' => sub {
+    is_deeply([sort keys %{ documented('\$\w+') }],
+              [sort keys %{ variables() }], 'all of them, and no others');
+};
+
+
+subtest 'nothing else by that name' => sub {
+    for my $page (@pages) {
+        my %known = (%{ directives() }, %{ variables() });
+
+        # this one is about the source, too
+        %known = (%known, map { $_ => 1 } $source =~ /\b(bog_\w+)/g)
+            if $page eq 'docs/design.md';
+
+        my @unknown = grep { !$known{$_} && !$known{"\$$_"} }
+                      $text{$page} =~ /(?<![\w.\/])(\$?bog_\w+)(?![\w.\/*])/g;
+
+        is("@unknown", '', $page);
+    }
+};
+
+
+# Messages: all that can get into a log has its line in docs/operations.md,
+# with words of its own for what differs.
+
+sub unquoted {
+    my ($literals) = @_;
+
+    my $text = join '', $literals =~ /"((?:[^"\\]|\\.)*)"/g;
+
+    return $text =~ s/\\(.)/$1/gr;
+}
+
+
+sub messages {
+    my %found;
+
+    # what a system call is called
+    my $text = $source =~ s/\bngx_open_file_n\s+"/"open()/gr
+                       =~ s/\bngx_fd_info_n\s+"/"fstat()/gr
+                       =~ s/\bngx_read_fd_n\s+"/"read()/gr;
+
+    my $calls = qr/\b(?:ngx_(?:conf_)?log_error\(|ngx_log_debug[0-9]\(
+                       |ngx_ssl_error\(|ngx_http_bog_conf_log\(
+                       |->fault\ =)/x;
+
+    while ($text =~ /$calls([^;]*?)($literals)/g) {
+        $found{unquoted($2)} = 1;
+    }
+
+    # what a directive's handler returns, and what a parser does
+    while ($text =~ /\breturn\s+($literals);/g) {
+        $found{unquoted($1)} = 1;
+    }
+
+    # parts of a message
+    while ($text =~ /^static\ char\s+\*ngx_http_bog_\w+\[\]\ =
+                     \ \{(.*?)^\};/gmsx)
+    {
+        $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
+    }
+
+    # of no use alone: the frame of all messages of the configuration
+    delete @found{'', '%*s in %V:%ui'};
+
+    return sort keys %found;
+}
+
+
+sub pattern {
+    my ($message) = @_;
+
+    my @parts = split /(%(?:%|0?[0-9]*(?:\*s|u?x?[A-Za-z][Di]?)))/, $message;
+
+    return join '', map { /^%%$/ ? '%' : /^%/ ? '[^`]*' : quotemeta } @parts;
+}
+
+
+# A line's end within a paragraph or an item is a blank.
+
+sub paragraphs {
+    my $page = shift;
+
+    return map { s/\s+/ /gr } split /\n\s*\n|\n(?=- |#)/, $text{$page};
+}
+
+
+subtest 'messages' => sub {
+    my @lines = paragraphs('docs/operations.md');
+    my @patterns = map { pattern($_) } messages();
+
+    for my $pattern (@patterns) {
+        ok((grep { /`$pattern`/ } @lines), $pattern =~ s/\\(\W)/$1/gr);
+    }
+
+    # items of the chapter on log lines are messages, and still in use
+    1 while @lines && shift(@lines) ne '## Log lines';
+
+    for my $message (map { /^- `([^`]*)`/ } @lines) {
+        ok((grep { $message =~ /\A$_\z/ } @patterns), "still there: $message");
+    }
+};
+
+
+# Links.
+
+sub anchors {
+    my $page = shift;
+
+    my $text = $text{$page} =~ s/^```.*?^```$//gmsr;
+
+    return map { lc($_) =~ tr/a-z0-9_ -//cdr =~ tr/ /-/r }
+           $text =~ /^#+ (.*)$/mg;
+}
+
+
+subtest 'links' => sub {
+    for my $page (@pages) {
+        my @links = $text{$page} =~ /\]\(([^)]+)\)/g;
+
+        for my $link (grep { !/^https?:/ } @links) {
+            my ($path, $anchor) = $link =~ /^([^#]*)(?:#(.*))?\z/;
+
+            my $target = $path eq '' ? $page
+                       : dirname($page) eq '.' ? $path
+                       : dirname($page) . "/$path";
+            $target =~ s/[^\/]+\/\.\.\///;
+
+            ok(-f "$root/$target", "$page: $link") or next;
+            next unless defined $anchor;
+
+            ok((grep { $_ eq $anchor } anchors($target)), 'its anchor');
+        }
+    }
+};
+
+
+done_testing();
