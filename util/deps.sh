@@ -1,0 +1,287 @@
+#!/bin/sh
+#
+# deps.sh build|demo|test|source [PACKAGE...]
+#
+# Installs what is missing on Debian bookworm, trixie or sid, with root's
+# rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
+#
+# What only some of the tests need is optional: without it they are skipped.
+# With CI=true nothing is optional.
+
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+log=$root/build/deps.log
+policy=/usr/sbin/policy-rc.d
+keyring=signed-by=/usr/share/keyrings/debian-archive-keyring.gpg
+scratch=
+
+say() {
+    printf '%s\n' "$*"
+}
+
+die() {
+    printf '%s\n' "deps.sh: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+installed() {
+    # dpkg-query's own format, not the shell's
+    # shellcheck disable=SC2016
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2> /dev/null)" = installed ]
+}
+
+has() {
+    command -v "$1" > /dev/null
+}
+
+missing() {
+    for package; do
+        installed "$package" || printf ' %s' "$package"
+    done
+}
+
+apt() {
+    if as_root apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" \
+        < /dev/null >> "$log" 2>&1
+    then
+        return
+    fi
+
+    tail -n 20 "$log"
+    say "apt-get failed; all that it said is in $log"
+    return 1
+}
+
+# Once, and only if there is something to install.
+
+begin() {
+    [ -z "$scratch" ] || return 0
+
+    if ! has apt-get; then
+        say "This is not Debian; missing here: $*"
+        return 1
+    fi
+
+    if [ "$(id -u)" -ne 0 ] && ! has sudo; then
+        say "Only root can do this: apt-get install $*"
+        return 1
+    fi
+
+    mkdir -p "$root/build"
+    : > "$log"
+    trap end EXIT
+    trap 'exit 1' HUP INT PIPE TERM
+    scratch=$(mktemp -d)
+
+    keep_nginx_down
+    apt update
+}
+
+end() {
+    if grep -qs 'nginx-bog' $policy; then
+        as_root rm -f $policy
+    fi
+
+    # apt's folders in it are root's
+    as_root rm -rf "$scratch"
+}
+
+# Installed by Debian, nginx takes port 80 at once. We need the binary only:
+# https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+
+keep_nginx_down() {
+    if installed nginx-common || [ -e $policy ]; then
+        return
+    fi
+
+    cat > "$scratch/policy" << 'END'
+#!/bin/sh
+# of nginx-bog's util/deps.sh, for the time of an installation
+case "$*" in *nginx*) exit 101 ;; esac
+END
+    as_root install -m 755 "$scratch/policy" $policy
+}
+
+require() {
+    wanted=$(missing "$@")
+    [ -n "$wanted" ] || return 0
+
+    install "$wanted" || die "missing:$wanted"
+}
+
+# optional WHAT COMMAND [ARGUMENT...]
+
+optional() {
+    what=$1
+    shift
+
+    if "$@"; then
+        return
+    fi
+
+    say "Not tested, for lack of packages: $what"
+    [ "${CI:-}" != true ]
+}
+
+install() {
+    # one by one, or a list in a word
+    # shellcheck disable=SC2048,SC2086
+    set -- $*
+
+    begin "$*" || return
+    say "Installing $*"
+    apt install --no-install-recommends "$@"
+}
+
+# Test::Nginx is in forky and later only, but it is Perl: forky's package serves
+# the older releases as well. To their apt forky stays unknown: all that has to
+# do with it is told on the command line and kept in a folder of our own.
+
+test_nginx() {
+    if installed libtest-nginx-perl; then
+        return
+    fi
+
+    begin libtest-nginx-perl || return
+
+    if apt-cache show libtest-nginx-perl > /dev/null 2>&1; then
+        install libtest-nginx-perl
+        return
+    fi
+
+    say 'Installing libtest-nginx-perl, from forky'
+
+    # the system's own mirror of Debian
+    mirrors "deb [$keyring] \$(REPO_URI) forky main"
+
+    apart update && apart download libtest-nginx-perl || return
+    apt install --no-install-recommends "$scratch"/libtest-nginx-perl_*.deb
+}
+
+# Sources for apart, by the system's own.
+
+mirrors() {
+    mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial" \
+             "$scratch/parts"
+
+    apt-get indextargets --format "$1" \
+            'Created-By: Packages' 'Component: main' 'Origin: Debian' \
+        | sort -u > "$scratch/sources.list"
+}
+
+# apt with nothing of the system's but its configuration. As root all through,
+# for _apt, apt's user for downloads, cannot enter the folder.
+
+apart() {
+    (
+        cd "$scratch"
+        apt -o Dir::Etc::SourceList="$scratch/sources.list" \
+            -o Dir::Etc::SourceParts="$scratch/parts" \
+            -o Dir::State::Lists="$scratch/lists" \
+            -o Dir::Cache="$scratch/cache" \
+            -o APT::Default-Release= \
+            -o APT::Sandbox::User=root \
+            -o Acquire::Languages=none \
+            "$@"
+    )
+}
+
+# The source of the nginx that is installed, as its authors published it, in
+# build/source.
+
+for_source() {
+    for_build
+
+    # dpkg-query's own format, not the shell's
+    # shellcheck disable=SC2016
+    version=$(dpkg-query -W -f '${source:Version}' nginx)
+    source=$root/build/source
+
+    if [ "$(cat "$source/version" 2> /dev/null)" = "$version" ]; then
+        return
+    fi
+
+    begin "the source of nginx $version" || exit 1
+    say "Fetching the source of nginx $version"
+
+    mirrors "deb-src [$keyring] \$(REPO_URI) \$(RELEASE) main"
+    apart update
+    apart source --only-source --download-only --tar-only "nginx=$version"
+
+    rm -rf "$source"
+    mkdir -p "$source"
+    tar -C "$source" --strip-components=1 --no-same-owner \
+        -xf "$scratch"/nginx_*.orig.tar.*
+    say "$version" > "$source/version"
+}
+
+# An OAuth server to test against. Node may well come from elsewhere.
+
+node_modules() {
+    modules=$root/build/oidc
+    lock=$root/t/oidc/package-lock.json
+
+    if [ ! -f "$lock" ] || cmp -s "$lock" "$modules/installed"; then
+        return
+    fi
+
+    if ! has node || ! has npm; then
+        install nodejs npm || return
+    fi
+
+    say 'Installing oidc-provider, by npm'
+
+    mkdir -p "$modules"
+    cp "$root/t/oidc/package.json" "$lock" "$modules"
+    (
+        cd "$modules"
+        npm ci --ignore-scripts --no-audit --no-fund < /dev/null >> "$log" 2>&1
+    ) || return
+    cp "$lock" "$modules/installed"
+}
+
+for_build() {
+    require gcc libc6-dev make nginx nginx-dev libjansson-dev libssl-dev
+}
+
+for_demo() {
+    for_build
+    require curl ca-certificates
+}
+
+for_test() {
+    for_demo
+    require perl openssl libcmocka-dev libio-socket-ssl-perl
+    optional 'HTTP/2 clients, with h2load' for_http2
+    optional 'the tables, with Test::Nginx' test_nginx
+    optional 'a real OAuth server, with node and npm' node_modules
+}
+
+for_http2() {
+    if has h2load; then
+        return
+    fi
+
+    install nghttp2-client
+}
+
+case ${1:-} in
+    build | demo | test | source)
+        ;;
+    *)
+        die 'usage: deps.sh build|demo|test|source [PACKAGE...]'
+        ;;
+esac
+
+"for_$1"
+shift
+require "$@"
