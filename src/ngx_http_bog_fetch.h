@@ -113,7 +113,8 @@ struct ngx_http_bog_fetch_s {
  * Begins a token request; "before" is how those before went, "quiet" keeps
  * nginx's own errors of the connection from the log.  The handler is called
  * with the outcome, always from an event, and must take what it needs: the
- * fetch is gone afterwards.  Returns NULL where the request could not be begun.
+ * fetch is gone afterwards.  Returns NULL where the request could not be
+ * begun.
  */
 ngx_http_bog_fetch_t *ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     bog_policy_t *before, ngx_uint_t quiet, ngx_http_bog_fetch_pt handler,
