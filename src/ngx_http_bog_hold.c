@@ -26,6 +26,7 @@ static void ngx_http_bog_hold_cleanup(void *data);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t wait);
 static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
@@ -65,13 +66,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
     }
 
     if (ctx->token) {
-        ctx->resumed = 0;
-
-        if (ctx->retry_after) {
-            ctx->retry_after->hash = 0;
-        }
-
-        return NGX_DECLINED;
+        return ngx_http_bog_pass(ctx);
     }
 
     if (ctx->resumed && ctx->outcome != NGX_OK) {
@@ -260,6 +255,14 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
+    /* another worker may have published it since we looked */
+
+    ngx_http_bog_fill_ctx(ctx, now);
+
+    if (ctx->token) {
+        return ngx_http_bog_pass(ctx);
+    }
+
     /* a request that is passed from location to location waits once */
 
     left = (blcf->wait_timeout > ctx->held) ? blcf->wait_timeout - ctx->held
@@ -406,6 +409,21 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_core_run_phases(r);
     ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
+{
+    ctx->resumed = 0;
+
+    /* of a location that refused it before */
+
+    if (ctx->retry_after) {
+        ctx->retry_after->hash = 0;
+    }
+
+    return NGX_DECLINED;
 }
 
 
