@@ -160,21 +160,25 @@ test_nginx() {
 
     say 'Installing libtest-nginx-perl, from forky'
 
-    # the system's own mirror of Debian
-    mirrors "deb [$keyring] \$(REPO_URI) forky main"
+    # the system's own mirror of Debian; that of security updates has no forky
+    # before it is released
+    mirrors "deb [$keyring] \$(REPO_URI) forky main" 'Label: Debian'
 
     apart update && apart download libtest-nginx-perl || return
     apt install --no-install-recommends "$scratch"/libtest-nginx-perl_*.deb
 }
 
-# Sources for apart, by the system's own.
+# Sources for apart, by the system's own: mirrors FORMAT [FILTER...]
 
 mirrors() {
     mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial" \
              "$scratch/parts"
 
-    apt-get indextargets --format "$1" \
-            'Created-By: Packages' 'Component: main' 'Origin: Debian' \
+    format=$1
+    shift
+
+    apt-get indextargets --format "$format" \
+            'Created-By: Packages' 'Component: main' 'Origin: Debian' "$@" \
         | sort -u > "$scratch/sources.list"
 }
 
