@@ -19,6 +19,9 @@
 #define BOG_POLICY_REJECTED_FIRST   5000
 #define BOG_POLICY_REJECTED_MAX   300000
 
+#define BOG_POLICY_DROPPED_FIRST    5000    /* between two tokens given up */
+#define BOG_POLICY_DROPPED_MAX    300000
+
 #define BOG_POLICY_ASKED_MIN        1000
 #define BOG_POLICY_ASKED_MAX      300000
 
@@ -93,6 +96,11 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
         return 0;
     }
 
+    /* a new token does not mean that the API takes it */
+
+    next.rejections = p->rejections;
+    next.reject = p->reject;
+
     *p = next;
 
     return 1;
@@ -115,6 +123,51 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     delay = bog_policy_delay(p, f);
 
     p->retry = now->mono + delay + bog_policy_random(delay / 10, rnd);
+}
+
+
+/*
+ * One part of an API may say 401 whatever the token.  So a token is not given
+ * up where none can take its place at once, and ever more seldom while this
+ * goes on: all other requests need it.
+ */
+
+int
+bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, uint32_t rnd)
+{
+    int64_t  delay;
+
+    if (!bog_policy_valid(p, now)
+        || now->mono < p->reject
+        || (p->failures && now->mono < p->retry))
+    {
+        return 0;
+    }
+
+    delay = bog_policy_backoff(BOG_POLICY_DROPPED_FIRST,
+                               BOG_POLICY_DROPPED_MAX, p->rejections);
+
+    /* as long again without a rejection, and it is the first one */
+
+    if (now->mono - p->reject > delay) {
+        p->rejections = 0;
+    }
+
+    if (p->rejections < UINT32_MAX) {
+        p->rejections++;
+    }
+
+    delay = bog_policy_backoff(BOG_POLICY_DROPPED_FIRST,
+                               BOG_POLICY_DROPPED_MAX, p->rejections);
+
+    p->reject = now->mono + delay + bog_policy_random(delay / 10, rnd);
+
+    p->expires = 0;
+    p->until = 0;
+    p->until_wall = 0;
+    p->refresh = 0;
+
+    return 1;
 }
 
 

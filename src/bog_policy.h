@@ -51,6 +51,10 @@ typedef struct {
     uint32_t  error;            /* bog_error_e of the last, none if it went
                                    well */
     uint32_t  status;           /* its HTTP status, 0: none */
+
+    /* tokens that the API has rejected */
+    uint32_t  rejections;       /* dropped, in a row */
+    int64_t   reject;           /* mono: no other one is dropped before */
 } bog_policy_t;
 
 
@@ -84,6 +88,14 @@ int bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 /* A fetch failed: the next one waits, by class, longer each time. */
 void bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd);
+
+/*
+ * The API has rejected the token (RFC 6750, 3.1).  Returns 1 where it is given
+ * up, and the next fetch is due; 0 where it is kept: another one was given up
+ * just before, or no fetch may begin now.  The time between two grows as long
+ * as this goes on.
+ */
+int bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, uint32_t rnd);
 
 /*
  * Somebody may have mended what failed: the next fetch need not wait.  Should
