@@ -16,6 +16,11 @@
 /* what differs between versions of nginx is dealt with here, and only here */
 
 
+#if !(NGX_HAVE_ATOMIC_OPS)
+#error "workers share tokens by atomic operations, which nginx has not here"
+#endif
+
+
 #if (nginx_version >= 1027002)
 
 #define ngx_http_bog_parse_chunked(r, b, ctx)                                 \

@@ -13,6 +13,7 @@
 
 #define NGX_HTTP_BOG_STEP     100     /* between workers, milliseconds */
 #define NGX_HTTP_BOG_RETRY    1000    /* when a fetch cannot begin here */
+#define NGX_HTTP_BOG_BEAT     1000    /* to tell that one still fetches */
 
 #define NGX_HTTP_BOG_WATCH    200     /* for workers that died */
 #define NGX_HTTP_BOG_POLL     20      /* for publications too */
@@ -31,6 +32,8 @@ typedef struct {
 
 static void ngx_http_bog_source_start(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
+static void ngx_http_bog_source_beat(ngx_http_bog_source_t *source,
+    bog_time_t *now);
 static void ngx_http_bog_source_go_on(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static ngx_uint_t ngx_http_bog_source_run(ngx_http_bog_source_t *source,
@@ -46,6 +49,7 @@ static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_drop(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now);
@@ -152,9 +156,7 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_http_bog_token_t  *token;
 
-    if (source->slot->generation != source->generation) {
-        ngx_http_bog_source_sync(source);
-    }
+    ngx_http_bog_source_sync(source);
 
     token = source->token;
 
@@ -214,6 +216,35 @@ ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
 }
 
 
+ngx_int_t
+ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token)
+{
+    bog_time_t    now;
+    bog_policy_t  policy;
+
+    ngx_http_bog_now(&now);
+    ngx_http_bog_source_sync(source);
+
+    /* of many rejections in a row most have no effect, and cost nothing */
+
+    policy = source->record.policy;
+
+    if (source->record.token != token->number
+        || !bog_policy_rejected(&policy, &now, 0)
+        || ngx_http_bog_store_reject(source->account, token->number, &now)
+           != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_bog_source_sync(source);
+    ngx_http_bog_source_go_on(source, &now);
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_http_bog_source_timer_handler(ngx_event_t *ev)
 {
@@ -223,7 +254,27 @@ ngx_http_bog_source_timer_handler(ngx_event_t *ev)
     source = ev->data;
 
     ngx_http_bog_now(&now);
+
+    if (source->fetch) {
+        ngx_http_bog_source_beat(source, &now);
+        return;
+    }
+
     ngx_http_bog_source_go_on(source, &now);
+}
+
+
+/*
+ * A worker that is stopped, or blocked by something else, no longer does this,
+ * and another one fetches.
+ */
+
+static void
+ngx_http_bog_source_beat(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    (void) ngx_http_bog_store_extend(source->account, source->lease, now);
+
+    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
 }
 
 
@@ -297,6 +348,10 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
                                 next + ngx_http_bog_source_turn(source));
         return 1;
 
+    case NGX_AGAIN:
+        ngx_http_bog_source_pause(source, now);
+        return 1;
+
     case NGX_DECLINED:
         ngx_http_bog_source_sync(source);
 
@@ -322,16 +377,14 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
 
         /* memory or connections are out here: another worker may do better */
 
-        ngx_http_bog_store_release(source->account, source->lease);
+        (void) ngx_http_bog_store_release(source->account, source->lease);
         ngx_http_bog_source_pause(source, now);
         return 1;
     }
 
     ngx_http_bog_worker.fetches++;
 
-    if (source->timer.timer_set) {
-        ngx_del_timer(&source->timer);
-    }
+    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
 
     return 1;
 }
@@ -432,23 +485,24 @@ ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
 static void
 ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
 {
-    ngx_atomic_uint_t      generation;
+    ngx_atomic_uint_t      version;
     ngx_http_bog_token_t  *token;
 
-    if (source->slot->generation == source->generation) {
+    if (source->slot->version == source->version) {
         return;
     }
 
-    generation = ngx_http_bog_store_read(source->account, &source->record,
-                                         NULL);
+    version = ngx_http_bog_store_read(source->account, &source->record, NULL);
 
     token = source->token;
 
-    if (source->record.token
-        && (token == NULL || token->number != source->record.token))
-    {
+    if (source->record.len == 0) {
+        ngx_http_bog_source_drop(source);
+
+    } else if (token == NULL || token->number != source->record.token) {
+
         token = ngx_http_bog_token_copy(source->account, &source->record,
-                                        &generation);
+                                        &version);
         if (token == NULL) {
             return;
         }
@@ -460,7 +514,21 @@ ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
         source->token = token;
     }
 
-    source->generation = generation;
+    source->version = version;
+}
+
+
+/* the API has rejected it: it ends for those requests too that have it */
+
+static void
+ngx_http_bog_source_drop(ngx_http_bog_source_t *source)
+{
+    if (source->token) {
+        source->token->until = 0;
+
+        ngx_http_bog_token_free(source->token);
+        source->token = NULL;
+    }
 }
 
 
@@ -508,17 +576,24 @@ static void
 ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now)
 {
+    ngx_int_t  rc;
+
     if (fetch->aborted) {
-        ngx_http_bog_store_release(source->account, source->lease);
+        (void) ngx_http_bog_store_release(source->account, source->lease);
         return;
     }
 
     if (fetch->failure.error == BOG_ERROR_NONE) {
 
-        if (ngx_http_bog_store_success(source->account, source->lease,
-                                       &fetch->token, now)
-            == NGX_OK)
-        {
+        rc = ngx_http_bog_store_success(source->account, source->lease,
+                                        &fetch->token, now);
+
+        if (rc == NGX_AGAIN) {
+            fetch->aborted = 1;
+            return;
+        }
+
+        if (rc != NGX_DECLINED) {
             return;
         }
 
@@ -527,8 +602,8 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
         fetch->failure.error = BOG_ERROR_TIMEOUT;
     }
 
-    ngx_http_bog_store_failure(source->account, source->lease,
-                               &fetch->failure, now);
+    (void) ngx_http_bog_store_failure(source->account, source->lease,
+                                      &fetch->failure, now);
 }
 
 

@@ -36,11 +36,12 @@ struct ngx_http_bog_source_s {
     /* event ident must be after 3 pointers as in ngx_connection_t */
     ngx_socket_t              ident;
 
-    ngx_atomic_uint_t         generation;   /* of what follows */
+    ngx_atomic_uint_t         version;      /* of what follows */
     ngx_http_bog_record_t     record;
     ngx_uint_t                failures;     /* that the waiters know of */
 
-    ngx_event_t               timer;        /* when the next fetch is due */
+    ngx_event_t               timer;        /* when the next fetch is due, or
+                                               the lease to be extended */
     int64_t                   pause;        /* mono: none can begin before */
 
     ngx_http_bog_fetch_t     *fetch;        /* under way here */
@@ -85,6 +86,14 @@ void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
 void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
+
+/*
+ * The API has rejected the token, which a request was given.  If no newer one
+ * is there and the last rejection is long enough ago, it is not given out any
+ * more, and a fetch begins: NGX_OK.  Else it stays: NGX_DECLINED.
+ */
+ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token);
 
 
 #endif /* _NGX_HTTP_BOG_SOURCE_H_INCLUDED_ */

@@ -4,32 +4,77 @@
  */
 
 
+#include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_store.h"
 
 
 /*
- * A worker may die at any instruction, with the lock too, which the master
- * then opens.  So a change is made aside, in the record that is not active,
- * and becomes valid by the one store of "active".  A token is written to the
- * half that no valid record names.
+ * There is no lock: a worker may die or be stopped at any instruction, and
+ * nobody waits for it.  A change is made aside, in an area that only its owner
+ * writes to, and becomes valid by one compare-and-swap of "version", which
+ * fails where another change was first: then it is made again, upon that one.
+ * Who copies a valid area looks afterwards whether it has been valid all the
+ * while.
  */
 
 
-#define ngx_http_bog_store_pool(account)                                      \
-    ((ngx_slab_pool_t *) (account)->zone->shm.addr)
+/* tries to find an area, before somebody must have been stopped in each */
+
+#define NGX_HTTP_BOG_TRIES  1000
+
+
+#define ngx_http_bog_store_active(slot)                                       \
+    ((slot)->version % NGX_HTTP_BOG_AREAS)
+
+
+/* what a change needs to know */
+
+typedef struct {
+    bog_time_t                *now;
+    ngx_uint_t                 lease;
+    ngx_uint_t                 number;          /* of a token */
+    int64_t                    refresh_before;
+    ngx_http_bog_new_token_t  *token;
+    bog_failure_t             *failure;
+    ngx_http_bog_record_t     *record;          /* as it was then */
+} ngx_http_bog_change_t;
+
+/* changes the area and returns NGX_OK, or leaves it */
+
+typedef ngx_int_t (*ngx_http_bog_change_pt)(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 
 static ngx_int_t ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data);
-static void ngx_http_bog_store_reloaded(ngx_slab_pool_t *shpool,
-    ngx_http_bog_slot_t *slot);
-static ngx_http_bog_record_t *ngx_http_bog_store_begin(
-    ngx_http_bog_slot_t *slot);
-static void ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
-    ngx_uint_t publish);
+static ngx_int_t ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone);
+static ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
+    ngx_http_bog_change_pt handler, ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_store_take(ngx_http_bog_slot_t *slot);
+static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
+    ngx_uint_t i);
+static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
+    ngx_http_bog_record_t *record, u_char *token);
+static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
+    ngx_atomic_uint_t version, ngx_uint_t i);
+static ngx_int_t ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 static ngx_uint_t ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease,
     bog_time_t *now);
 static ngx_uint_t ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease,
     ngx_uint_t id);
+static ngx_uint_t ngx_http_bog_store_dead(ngx_pid_t pid);
 
 
 ngx_int_t
@@ -72,14 +117,18 @@ ngx_http_bog_store_add(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 static ngx_int_t
 ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
 {
-    ngx_slab_pool_t      *shpool;
-    ngx_http_bog_slot_t  *slot;
+    ngx_slab_pool_t        *shpool;
+    ngx_http_bog_change_t   change;
 
     shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (data) {
         zone->data = data;
-        ngx_http_bog_store_reloaded(shpool, data);
+
+        ngx_memzero(&change, sizeof(ngx_http_bog_change_t));
+
+        (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_reload,
+                                         &change);
         return NGX_OK;
     }
 
@@ -94,12 +143,31 @@ ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
         return NGX_ERROR;
     }
 
-    slot = ngx_slab_calloc(shpool, sizeof(ngx_http_bog_slot_t));
+    return ngx_http_bog_store_init_slot(zone);
+}
+
+
+static ngx_int_t
+ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone)
+{
+    ngx_slab_pool_t      *shpool;
+    ngx_http_bog_slot_t  *slot;
+
+    shpool = (ngx_slab_pool_t *) zone->shm.addr;
+
+    slot = ngx_slab_alloc(shpool, sizeof(ngx_http_bog_slot_t));
     if (slot == NULL) {
         return NGX_ERROR;
     }
 
-    slot->generation = 1;
+    /* the other areas are not touched before they are used */
+
+    ngx_memzero(slot, offsetof(ngx_http_bog_slot_t, areas)
+                      + sizeof(ngx_http_bog_record_t));
+
+    /* a worker that starts knows of version 0, and has to look once */
+
+    slot->version = NGX_HTTP_BOG_AREAS;
 
     shpool->data = slot;
     zone->data = slot;
@@ -108,54 +176,12 @@ ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
 }
 
 
-/*
- * Who reloads the configuration has often mended something.  The master does
- * not wait for a lock: its holder may have been stopped.
- */
-
-static void
-ngx_http_bog_store_reloaded(ngx_slab_pool_t *shpool, ngx_http_bog_slot_t *slot)
-{
-    ngx_http_bog_record_t  *next;
-
-    if (!ngx_shmtx_trylock(&shpool->mutex)) {
-        return;
-    }
-
-    next = ngx_http_bog_store_begin(slot);
-
-    if (next->policy.failures) {
-        bog_policy_retry(&next->policy);
-        ngx_http_bog_store_commit(slot, 1);
-    }
-
-    ngx_shmtx_unlock(&shpool->mutex);
-}
-
-
 ngx_atomic_uint_t
 ngx_http_bog_store_read(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, u_char *token)
 {
-    ngx_slab_pool_t      *shpool;
-    ngx_atomic_uint_t     generation;
-    ngx_http_bog_slot_t  *slot;
-
-    slot = ngx_http_bog_store_slot(account);
-    shpool = ngx_http_bog_store_pool(account);
-
-    ngx_shmtx_lock(&shpool->mutex);
-
-    *record = slot->records[slot->active];
-    generation = slot->generation;
-
-    if (token) {
-        ngx_memcpy(token, slot->tokens[record->token & 1], record->len);
-    }
-
-    ngx_shmtx_unlock(&shpool->mutex);
-
-    return generation;
+    return ngx_http_bog_store_copy(ngx_http_bog_store_slot(account), record,
+                                   token);
 }
 
 
@@ -163,62 +189,39 @@ ngx_int_t
 ngx_http_bog_store_acquire(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, bog_time_t *now)
 {
-    ngx_int_t               rc;
-    ngx_slab_pool_t        *shpool;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_record_t  *next;
+    ngx_http_bog_change_t  change;
 
-    slot = ngx_http_bog_store_slot(account);
-    shpool = ngx_http_bog_store_pool(account);
+    change.now = now;
+    change.record = record;
 
-    ngx_shmtx_lock(&shpool->mutex);
-
-    next = ngx_http_bog_store_begin(slot);
-
-    if (!ngx_http_bog_lease_free(&next->lease, now)) {
-        rc = NGX_BUSY;
-
-    } else if (bog_policy_next(&next->policy, now) > now->mono) {
-        rc = NGX_DECLINED;
-
-    } else {
-        next->lease.pid = ngx_pid;
-        next->lease.id++;
-        next->lease.deadline = now->mono + (int64_t) account->fetch_timeout
-                               + 1000;
-
-        ngx_http_bog_store_commit(slot, 0);
-        rc = NGX_OK;
-    }
-
-    *record = slot->records[slot->active];
-
-    ngx_shmtx_unlock(&shpool->mutex);
-
-    return rc;
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_acquire, &change);
 }
 
 
-void
+ngx_int_t
+ngx_http_bog_store_extend(ngx_http_bog_account_t *account, ngx_uint_t lease,
+    bog_time_t *now)
+{
+    ngx_http_bog_change_t  change;
+
+    change.now = now;
+    change.lease = lease;
+
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_extend, &change);
+}
+
+
+ngx_int_t
 ngx_http_bog_store_release(ngx_http_bog_account_t *account, ngx_uint_t lease)
 {
-    ngx_slab_pool_t        *shpool;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_record_t  *next;
+    ngx_http_bog_change_t  change;
 
-    slot = ngx_http_bog_store_slot(account);
-    shpool = ngx_http_bog_store_pool(account);
+    change.lease = lease;
 
-    ngx_shmtx_lock(&shpool->mutex);
-
-    next = ngx_http_bog_store_begin(slot);
-
-    if (ngx_http_bog_lease_mine(&next->lease, lease)) {
-        next->lease.pid = 0;
-        ngx_http_bog_store_commit(slot, 0);
-    }
-
-    ngx_shmtx_unlock(&shpool->mutex);
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_release, &change);
 }
 
 
@@ -226,112 +229,351 @@ ngx_int_t
 ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
     ngx_http_bog_new_token_t *token, bog_time_t *now)
 {
-    ngx_int_t               rc;
-    ngx_uint_t              mine;
-    ngx_slab_pool_t        *shpool;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_record_t  *next;
+    ngx_http_bog_change_t  change;
 
-    slot = ngx_http_bog_store_slot(account);
-    shpool = ngx_http_bog_store_pool(account);
+    change.now = now;
+    change.lease = lease;
+    change.token = token;
+    change.refresh_before = (int64_t) account->refresh_before;
 
-    rc = NGX_OK;
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_success, &change);
+}
 
-    ngx_shmtx_lock(&shpool->mutex);
 
-    next = ngx_http_bog_store_begin(slot);
-    mine = ngx_http_bog_lease_mine(&next->lease, lease);
+ngx_int_t
+ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
+    bog_failure_t *failure, bog_time_t *now)
+{
+    ngx_http_bog_change_t  change;
 
-    if (!mine
-        && token->start.mono + token->lifetime <= next->policy.expires)
-    {
-        goto done;
+    change.now = now;
+    change.lease = lease;
+    change.failure = failure;
+
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_failure, &change);
+}
+
+
+ngx_int_t
+ngx_http_bog_store_reject(ngx_http_bog_account_t *account, ngx_uint_t token,
+    bog_time_t *now)
+{
+    ngx_http_bog_change_t  change;
+
+    change.now = now;
+    change.number = token;
+
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_reject, &change);
+}
+
+
+static ngx_int_t
+ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
+    ngx_http_bog_change_t *change)
+{
+    ngx_int_t             i, rc;
+    ngx_atomic_uint_t     version;
+    ngx_http_bog_area_t  *next;
+    ngx_http_bog_slot_t  *slot;
+
+    slot = zone->data;
+
+    i = ngx_http_bog_store_take(slot);
+
+    if (i == NGX_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "zone \"%V\" is not changed: processes were stopped "
+                      "while they changed it", &zone->shm.name);
+        return NGX_AGAIN;
     }
 
-    if (!bog_policy_success(&next->policy, &token->start, now,
-                            token->lifetime,
-                            (int64_t) account->refresh_before,
-                            (uint32_t) ngx_random()))
-    {
-        rc = NGX_DECLINED;
-        goto done;
-    }
+    next = &slot->areas[i];
 
-    next->token++;
-    next->len = token->len;
-    ngx_memcpy(next->id, token->id, sizeof(next->id));
-    ngx_memcpy(slot->tokens[next->token & 1], token->data, token->len);
+    do {
+        version = ngx_http_bog_store_copy(slot, &next->record, next->token);
+        rc = handler(next, change);
 
-    if (mine) {
-        next->lease.pid = 0;
-    }
+    } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
 
-    ngx_http_bog_store_commit(slot, 1);
+    /* what was written must not come after what the next owner writes */
 
-done:
+    ngx_memory_barrier();
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    slot->owners[i] = 0;
 
     return rc;
 }
 
 
-void
-ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_failure_t *failure, bog_time_t *now)
+static ngx_int_t
+ngx_http_bog_store_take(ngx_http_bog_slot_t *slot)
 {
-    ngx_slab_pool_t        *shpool;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_record_t  *next;
+    ngx_uint_t  i, n;
 
-    slot = ngx_http_bog_store_slot(account);
-    shpool = ngx_http_bog_store_pool(account);
+    for (n = 0; n < NGX_HTTP_BOG_TRIES; n++) {
 
-    ngx_shmtx_lock(&shpool->mutex);
+        for (i = 0; i < NGX_HTTP_BOG_AREAS; i++) {
+            if (ngx_http_bog_store_try(slot, i)) {
+                return i;
+            }
+        }
 
-    next = ngx_http_bog_store_begin(slot);
+        /* a change takes a microsecond, unless its process has to wait */
 
-    if (ngx_http_bog_lease_mine(&next->lease, lease)) {
-
-        bog_policy_failure(&next->policy, now, failure,
-                           (uint32_t) ngx_random());
-
-        next->failures++;
-        next->lease.pid = 0;
-
-        ngx_http_bog_store_commit(slot, 1);
+        ngx_sched_yield();
     }
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    return NGX_ERROR;
 }
 
 
-/* returns a copy of the valid record to be changed */
-
-static ngx_http_bog_record_t *
-ngx_http_bog_store_begin(ngx_http_bog_slot_t *slot)
+static ngx_uint_t
+ngx_http_bog_store_try(ngx_http_bog_slot_t *slot, ngx_uint_t i)
 {
-    ngx_http_bog_record_t  *next;
+    ngx_atomic_uint_t  owner;
 
-    next = &slot->records[!slot->active];
-    *next = slot->records[slot->active];
+    owner = slot->owners[i];
 
-    return next;
-}
+    if (i == ngx_http_bog_store_active(slot)
+        || (owner && !ngx_http_bog_store_dead((ngx_pid_t) owner)))
+    {
+        return 0;
+    }
 
+    if (!ngx_atomic_cmp_set(&slot->owners[i], owner,
+                            (ngx_atomic_uint_t) ngx_pid))
+    {
+        return 0;
+    }
 
-static void
-ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_uint_t publish)
-{
-    /* a death between the two costs the others one look, no more */
+    /* its last owner may have made it the valid one since */
 
-    if (publish) {
-        slot->generation++;
+    if (i == ngx_http_bog_store_active(slot)) {
+        slot->owners[i] = 0;
+        return 0;
     }
 
     ngx_memory_barrier();
 
-    slot->active = !slot->active;
+    return 1;
+}
+
+
+static ngx_atomic_uint_t
+ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
+    ngx_http_bog_record_t *record, u_char *token)
+{
+    ngx_atomic_uint_t     version;
+    ngx_http_bog_area_t  *area;
+
+    do {
+        version = slot->version;
+
+        ngx_memory_barrier();
+
+        area = &slot->areas[version % NGX_HTTP_BOG_AREAS];
+
+        *record = area->record;
+
+        /* an area that is written to anew may say anything */
+
+        if (token) {
+            ngx_memcpy(token, area->token,
+                       ngx_min(record->len, BOG_OAUTH_TOKEN_MAX));
+        }
+
+        ngx_memory_barrier();
+
+    } while (version != slot->version);
+
+    return version;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_atomic_uint_t version,
+    ngx_uint_t i)
+{
+    ngx_atomic_uint_t  next;
+
+    next = version - version % NGX_HTTP_BOG_AREAS + NGX_HTTP_BOG_AREAS + i;
+
+    ngx_memory_barrier();
+
+    return ngx_atomic_cmp_set(&slot->version, version, next);
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_int_t               rc;
+    ngx_http_bog_record_t  *record;
+
+    record = &next->record;
+
+    if (!ngx_http_bog_lease_free(&record->lease, change->now)) {
+        rc = NGX_BUSY;
+
+    } else if (bog_policy_next(&record->policy, change->now)
+               > change->now->mono)
+    {
+        rc = NGX_DECLINED;
+
+    } else {
+        record->lease.pid = ngx_pid;
+        record->lease.id++;
+        record->lease.deadline = change->now->mono + NGX_HTTP_BOG_LEASE;
+        rc = NGX_OK;
+    }
+
+    *change->record = *record;
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_http_bog_lease_t  *lease;
+
+    lease = &next->record.lease;
+
+    if (!ngx_http_bog_lease_mine(lease, change->lease)) {
+        return NGX_DECLINED;
+    }
+
+    lease->deadline = change->now->mono + NGX_HTTP_BOG_LEASE;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_release(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_http_bog_lease_t  *lease;
+
+    lease = &next->record.lease;
+
+    if (!ngx_http_bog_lease_mine(lease, change->lease)) {
+        return NGX_DECLINED;
+    }
+
+    lease->pid = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_success(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_uint_t                 mine;
+    ngx_http_bog_record_t     *record;
+    ngx_http_bog_new_token_t  *token;
+
+    record = &next->record;
+    token = change->token;
+
+    mine = ngx_http_bog_lease_mine(&record->lease, change->lease);
+
+    if (!mine
+        && token->start.mono + token->lifetime <= record->policy.expires)
+    {
+        /* a better one is there */
+
+        return NGX_DONE;
+    }
+
+    if (!bog_policy_success(&record->policy, &token->start, change->now,
+                            token->lifetime, change->refresh_before,
+                            (uint32_t) ngx_random()))
+    {
+        return NGX_DECLINED;
+    }
+
+    record->token++;
+    record->len = token->len;
+    ngx_memcpy(record->id, token->id, sizeof(record->id));
+    ngx_memcpy(next->token, token->data, token->len);
+
+    if (mine) {
+        record->lease.pid = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_http_bog_record_t  *record;
+
+    record = &next->record;
+
+    if (!ngx_http_bog_lease_mine(&record->lease, change->lease)) {
+        return NGX_DECLINED;
+    }
+
+    bog_policy_failure(&record->policy, change->now, change->failure,
+                       (uint32_t) ngx_random());
+
+    record->failures++;
+    record->lease.pid = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_http_bog_record_t  *record;
+
+    record = &next->record;
+
+    if (record->token != change->number
+        || !bog_policy_rejected(&record->policy, change->now,
+                                (uint32_t) ngx_random()))
+    {
+        return NGX_DECLINED;
+    }
+
+    record->len = 0;
+
+    return NGX_OK;
+}
+
+
+/* who reloads the configuration has often mended something */
+
+static ngx_int_t
+ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    bog_policy_t  *policy;
+
+    policy = &next->record.policy;
+
+    if (policy->failures == 0) {
+        return NGX_DECLINED;
+    }
+
+    bog_policy_retry(policy);
+
+    return NGX_OK;
 }
 
 
@@ -340,7 +582,7 @@ ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease, bog_time_t *now)
 {
     return lease->pid == 0
            || now->mono >= lease->deadline
-           || (kill(lease->pid, 0) == -1 && ngx_errno == ESRCH);
+           || (lease->pid != ngx_pid && ngx_http_bog_store_dead(lease->pid));
 }
 
 
@@ -348,4 +590,13 @@ static ngx_uint_t
 ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease, ngx_uint_t id)
 {
     return lease->pid == ngx_pid && lease->id == id;
+}
+
+
+/* this very process is not in two changes at once: one of the same pid was */
+
+static ngx_uint_t
+ngx_http_bog_store_dead(ngx_pid_t pid)
+{
+    return pid == ngx_pid || (kill(pid, 0) == -1 && ngx_errno == ESRCH);
 }

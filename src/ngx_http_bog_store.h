@@ -19,6 +19,15 @@
  */
 
 
+/* a power of two: the valid area, and one for each who makes a change */
+
+#define NGX_HTTP_BOG_AREAS  4
+
+/* milliseconds that a lease lasts if it is not extended */
+
+#define NGX_HTTP_BOG_LEASE  5000
+
+
 /* the right to fetch */
 
 typedef struct {
@@ -32,8 +41,8 @@ typedef struct {
     bog_policy_t           policy;
     ngx_http_bog_lease_t   lease;
 
-    ngx_uint_t             token;           /* its number, 0: none */
-    size_t                 len;
+    ngx_uint_t             token;           /* its number, 0: none so far */
+    size_t                 len;             /* 0: none, or none any more */
     u_char                 id[16];          /* of the token, hex */
 
     ngx_uint_t             failures;        /* ever */
@@ -41,10 +50,16 @@ typedef struct {
 
 
 typedef struct {
-    ngx_atomic_t           generation;      /* moves when others should look */
-    ngx_uint_t             active;
-    ngx_http_bog_record_t  records[2];
-    u_char                 tokens[2][BOG_OAUTH_TOKEN_MAX];
+    ngx_http_bog_record_t  record;
+    u_char                 token[BOG_OAUTH_TOKEN_MAX];
+} ngx_http_bog_area_t;
+
+
+typedef struct {
+    ngx_atomic_t           version;         /* its low bits: the valid area */
+    ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
+                                            /* pids of those who write */
+    ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
 
@@ -69,10 +84,15 @@ ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
 
 /*
  * Copies the record, and with token not NULL the token too, of the same
- * moment.  Returns the generation that was read.
+ * moment.  Returns the version that was read.
  */
 ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, u_char *token);
+
+/*
+ * What follows returns NGX_AGAIN, which is logged, and changes nothing, where
+ * too many processes have been stopped in the middle of a change.
+ */
 
 /*
  * Takes the lease where a fetch is due and nobody who lives and has time left
@@ -82,8 +102,12 @@ ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
 ngx_int_t ngx_http_bog_store_acquire(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, bog_time_t *now);
 
+/* Makes the lease last from now on, unless it was lost. */
+ngx_int_t ngx_http_bog_store_extend(ngx_http_bog_account_t *account,
+    ngx_uint_t lease, bog_time_t *now);
+
 /* Gives the lease back with nothing done. */
-void ngx_http_bog_store_release(ngx_http_bog_account_t *account,
+ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
     ngx_uint_t lease);
 
 /*
@@ -95,8 +119,15 @@ ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
     ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
 
 /* Publishes a failure and ends the lease, unless it was lost. */
-void ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
+ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
     ngx_uint_t lease, bog_failure_t *failure, bog_time_t *now);
+
+/*
+ * The API has rejected the token of that number: it is dropped, NGX_OK, if it
+ * is the one that is there, and if the last one was not dropped just before.
+ */
+ngx_int_t ngx_http_bog_store_reject(ngx_http_bog_account_t *account,
+    ngx_uint_t token, bog_time_t *now);
 
 
 #endif /* _NGX_HTTP_BOG_STORE_H_INCLUDED_ */

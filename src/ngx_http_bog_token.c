@@ -48,7 +48,7 @@ ngx_http_bog_now(bog_time_t *now)
 
 ngx_http_bog_token_t *
 ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_atomic_uint_t *generation)
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version)
 {
     ngx_http_bog_token_t  *token;
 
@@ -61,7 +61,7 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
         return NULL;
     }
 
-    *generation = ngx_http_bog_store_read(account, record, token->data);
+    *version = ngx_http_bog_store_read(account, record, token->data);
 
     token->refs = 1;
     token->number = record->token;

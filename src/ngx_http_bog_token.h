@@ -41,7 +41,7 @@ void ngx_http_bog_now(bog_time_t *now);
  * Returns NULL where memory is out.
  */
 ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_atomic_uint_t *generation);
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version);
 
 /* Drops one reference, and with the last one the token. */
 void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
