@@ -4,25 +4,13 @@
  */
 
 
+#include "ngx_http_bog_ctx.h"
 #include "ngx_http_bog_hold.h"
 
 
-/*
- * Milliseconds for which a state once given does not change.  Less than the
- * shortest margin before a token's expiry, a tenth of a second.
- */
-
-#define NGX_HTTP_BOG_STABLE  50
-
-
-static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
-static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
-static void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
-static void ngx_http_bog_drop_token(void *data);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
-static void ngx_http_bog_hold_cleanup(void *data);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -80,171 +68,6 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 }
 
 
-ngx_http_bog_ctx_t *
-ngx_http_bog_find_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t  *cln;
-    ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
-
-    if (ctx) {
-        return ctx;
-    }
-
-    /* an internal redirect clears the contexts, but not the cleanups */
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler == ngx_http_bog_hold_cleanup) {
-            ctx = cln->data;
-
-            if (ctx->request == r) {
-                ctx->redirected = 1;
-                ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
-                return ctx;
-            }
-        }
-    }
-
-    return NULL;
-}
-
-
-ngx_http_bog_ctx_t *
-ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
-{
-    bog_time_t           now;
-    ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_bog_find_ctx(r);
-
-    if (ctx == NULL) {
-        ctx = ngx_http_bog_create_ctx(r);
-        if (ctx == NULL) {
-            return NULL;
-        }
-    }
-
-    ngx_http_bog_now(&now);
-
-    if (ctx->source != source) {
-        ctx->source = source;
-        ngx_http_bog_fill_ctx(ctx, &now);
-
-    } else if (!ctx->given) {
-        ngx_http_bog_renew_ctx(ctx, &now);
-    }
-
-    return ctx;
-}
-
-
-ngx_http_bog_token_t *
-ngx_http_bog_give_token(ngx_http_bog_ctx_t *ctx)
-{
-    bog_time_t  now;
-
-    ngx_http_bog_now(&now);
-    ngx_http_bog_renew_ctx(ctx, &now);
-
-    if (ctx->token) {
-        ctx->given = 1;
-    }
-
-    return ctx->token;
-}
-
-
-static void
-ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
-{
-    if (ctx->token && ngx_http_bog_token_valid(ctx->token, now)) {
-        return;
-    }
-
-    if (ngx_current_msec - ctx->filled >= NGX_HTTP_BOG_STABLE) {
-        ngx_http_bog_fill_ctx(ctx, now);
-    }
-}
-
-
-/*
- * The context goes with the pool: the access log, which may name the token,
- * is written when the request's own cleanups have been run.
- */
-
-static ngx_http_bog_ctx_t *
-ngx_http_bog_create_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t  *cln;
-    ngx_http_bog_ctx_t  *ctx;
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_bog_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_bog_ctx_t));
-
-    cln->handler = ngx_http_bog_hold_cleanup;
-
-    ctx->request = r;
-    ctx->ident = (ngx_socket_t) -1;
-
-    ctx->event.handler = ngx_http_bog_hold_event_handler;
-    ctx->event.data = ctx;
-    ctx->event.log = r->connection->log;
-
-    ctx->waiter.handler = ngx_http_bog_hold_waiter_handler;
-
-    ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
-
-    return ctx;
-}
-
-
-/*
- * A request keeps all tokens that it was given: what a regular expression has
- * captured of one is not copied, and may be read when another one is there.
- */
-
-static void
-ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
-{
-    ngx_pool_cleanup_t    *cln;
-    ngx_http_bog_token_t  *token;
-
-    token = ngx_http_bog_source_token(ctx->source, now);
-
-    if (token && token != ctx->token) {
-        cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
-
-        if (cln) {
-            cln->handler = ngx_http_bog_drop_token;
-            cln->data = token;
-            token->refs++;
-
-        } else {
-            token = NULL;
-        }
-    }
-
-    ctx->token = token;
-    ctx->given = 0;
-    ctx->policy = ctx->source->record.policy;
-    ctx->filled = ngx_current_msec;
-}
-
-
-static void
-ngx_http_bog_drop_token(void *data)
-{
-    ngx_http_bog_token_free(data);
-}
-
-
 static ngx_int_t
 ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
@@ -277,7 +100,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    cln->handler = ngx_http_bog_hold_cleanup;
+    cln->handler = ngx_http_bog_leave;
     cln->data = ctx;
 
     if (r == r->main && ngx_http_bog_hold_watch_client(r) != NGX_OK) {
@@ -288,6 +111,12 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
                    "bog hold: %M", left);
 
     r->write_event_handler = ngx_http_request_empty_handler;
+
+    ctx->event.handler = ngx_http_bog_hold_event_handler;
+    ctx->event.data = ctx;
+    ctx->event.log = r->connection->log;
+
+    ctx->waiter.handler = ngx_http_bog_hold_waiter_handler;
 
     ctx->waiting = 1;
     ctx->resumed = 0;
@@ -318,23 +147,6 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
     r->read_event_handler = ngx_http_test_reading;
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_bog_hold_cleanup(void *data)
-{
-    ngx_http_bog_ctx_t *ctx = data;
-
-    if (ctx->event.timer_set) {
-        ngx_del_timer(&ctx->event);
-    }
-
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
-    }
-
-    ngx_http_bog_source_leave(ctx->source, &ctx->waiter);
 }
 
 

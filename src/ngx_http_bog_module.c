@@ -4,7 +4,9 @@
  */
 
 
+#include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
+#include "ngx_http_bog_source.h"
 #include "ngx_http_bog_wake.h"
 
 
@@ -272,6 +274,8 @@ ngx_http_bog_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_bog_hold_handler;
+
+    ngx_http_bog_filter_init();
 
     return NGX_OK;
 }

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_bog_hold.h"
+#include "ngx_http_bog_ctx.h"
 
 
 #define NGX_HTTP_BOG_BEARER_TOKEN  "bog_bearer_token"

@@ -1,0 +1,246 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_ctx.h"
+
+
+/*
+ * Milliseconds for which a state once given does not change.  Less than the
+ * shortest margin before a token's expiry, a tenth of a second.
+ */
+
+#define NGX_HTTP_BOG_STABLE  50
+
+
+static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
+static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+static void ngx_http_bog_drop_token(void *data);
+
+
+ngx_http_bog_ctx_t *
+ngx_http_bog_find_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
+
+    if (ctx) {
+        return ctx;
+    }
+
+    /* an internal redirect clears the contexts, but not the cleanups */
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler == ngx_http_bog_leave) {
+            ctx = cln->data;
+
+            if (ctx->request == r) {
+                ctx->redirected = 1;
+                ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
+
+                /* the answer that was not passed on may have rejected it */
+
+                ngx_http_bog_check_answer(r, ctx);
+
+                return ctx;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_http_bog_ctx_t *
+ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
+{
+    bog_time_t           now;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_find_ctx(r);
+
+    if (ctx == NULL) {
+        ctx = ngx_http_bog_create_ctx(r);
+        if (ctx == NULL) {
+            return NULL;
+        }
+    }
+
+    ngx_http_bog_now(&now);
+
+    if (ctx->source != source) {
+        ctx->source = source;
+        ngx_http_bog_fill_ctx(ctx, &now);
+
+    } else if (!ctx->given) {
+        ngx_http_bog_renew_ctx(ctx, &now);
+    }
+
+    return ctx;
+}
+
+
+ngx_http_bog_token_t *
+ngx_http_bog_give_token(ngx_http_bog_ctx_t *ctx)
+{
+    bog_time_t  now;
+
+    ngx_http_bog_now(&now);
+    ngx_http_bog_renew_ctx(ctx, &now);
+
+    if (ctx->token) {
+        ctx->given = 1;
+    }
+
+    return ctx->token;
+}
+
+
+/*
+ * What the API has answered is only known here of requests that were sent with
+ * a token: one that came from a cache was not, and a variable that is merely
+ * logged is read when all is over.
+ */
+
+void
+ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              level;
+    ngx_http_bog_source_t  *source;
+
+    if (r->upstream == NULL
+        || r->upstream->headers_in.status_n != NGX_HTTP_UNAUTHORIZED
+        || !ctx->given)
+    {
+        return;
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    if (r->cached) {
+        return;
+    }
+
+#endif
+
+    /* once for each answer */
+
+    ctx->given = 0;
+    source = ctx->source;
+
+    rc = ngx_http_bog_source_reject(source, ctx->token);
+
+    level = (rc == NGX_OK) ? NGX_LOG_WARN : NGX_LOG_INFO;
+
+    ngx_log_error(level, r->connection->log, 0,
+                  "token \"%*s\" of client id \"%V\" was rejected, it is %s",
+                  sizeof(ctx->token->id), ctx->token->id,
+                  &source->account->client_id,
+                  (rc == NGX_OK) ? "dropped" : "kept");
+}
+
+
+static void
+ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+{
+    if (ctx->token && ngx_http_bog_token_valid(ctx->token, now)) {
+        return;
+    }
+
+    if (ngx_current_msec - ctx->filled >= NGX_HTTP_BOG_STABLE) {
+        ngx_http_bog_fill_ctx(ctx, now);
+    }
+}
+
+
+/*
+ * The context goes with the pool: the access log, which may name the token,
+ * is written when the request's own cleanups have been run.
+ */
+
+static ngx_http_bog_ctx_t *
+ngx_http_bog_create_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+    ngx_http_bog_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_bog_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_bog_ctx_t));
+
+    cln->handler = ngx_http_bog_leave;
+
+    ctx->request = r;
+    ctx->ident = (ngx_socket_t) -1;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
+
+    return ctx;
+}
+
+
+/*
+ * A request keeps all tokens that it was given: what a regular expression has
+ * captured of one is not copied, and may be read when another one is there.
+ */
+
+void
+ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+{
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_bog_token_t  *token;
+
+    token = ngx_http_bog_source_token(ctx->source, now);
+
+    if (token && token != ctx->token) {
+        cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+
+        if (cln) {
+            cln->handler = ngx_http_bog_drop_token;
+            cln->data = token;
+            token->refs++;
+
+        } else {
+            token = NULL;
+        }
+    }
+
+    ctx->token = token;
+    ctx->given = 0;
+    ctx->policy = ctx->source->record.policy;
+    ctx->filled = ngx_current_msec;
+}
+
+
+static void
+ngx_http_bog_drop_token(void *data)
+{
+    ngx_http_bog_token_free(data);
+}
+
+
+void
+ngx_http_bog_leave(void *data)
+{
+    ngx_http_bog_ctx_t *ctx = data;
+
+    if (ctx->event.timer_set) {
+        ngx_del_timer(&ctx->event);
+    }
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
+    }
+
+    ngx_http_bog_source_leave(ctx->source, &ctx->waiter);
+}
