@@ -11,19 +11,31 @@
 
 /*
  * Histories made at random: a worker that does what the policy says, a bank
- * that answers, fails or lets it wait, and clocks that are set and stand
- * still.  A model that knows no more than the rules looks on.
+ * that answers, fails or lets it wait, an API that rejects tokens, and clocks
+ * that are set and stand still.  A model that knows no more than the rules
+ * looks on.
+ *
+ * Each step has a seed of its own, so that the others stay what they are when
+ * one is left out: of a history that fails, only those steps are told that it
+ * takes to fail.
  */
 
 
-#define UNIT_HISTORIES  200000
+#define UNIT_HISTORIES  1000000
 #define UNIT_STEPS      32
 
 
 typedef struct {
     uint64_t        first;        /* the history's seed */
-    uint64_t        seed;
+    uint64_t        seed;         /* of what comes next */
     int             step;
+    uint32_t        skip;         /* bits of steps that are left out */
+    char           *log;          /* of the steps, or NULL */
+    size_t          size;
+
+    jmp_buf         failed;
+    const char     *what;         /* does not hold */
+    int             line;
 
     bog_time_t      now;
     bog_policy_t    policy;
@@ -36,6 +48,9 @@ typedef struct {
     int64_t         quiet;        /* mono: no fetch may begin before */
     int64_t         apart;        /* mono: nor here, valid or not */
     uint32_t        failures;
+    int64_t         reject;       /* mono: no other token is dropped before */
+    int64_t         gap;          /* between the last one and that */
+    int64_t         late;         /* a mistake in the model, to be found */
 } unit_history_t;
 
 
@@ -63,11 +78,49 @@ static bog_failure_t  unit_kinds[] = {
 };
 
 
+static void unit_history_fail(unit_history_t *h, const char *what, int line);
+static void unit_history_tell(unit_history_t *h, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+
 static void
 unit_history_fail(unit_history_t *h, const char *what, int line)
 {
-    fail_msg("seed 0x%llx, step %d, line %d: %s",
-             (unsigned long long) h->first, h->step, line, what);
+    h->what = what;
+    h->line = line;
+
+    longjmp(h->failed, 1);
+}
+
+
+/* one line of the story of a failure */
+
+static void
+unit_history_tell(unit_history_t *h, const char *format, ...)
+{
+    int      n;
+    va_list  args;
+
+    if (h->log == NULL) {
+        return;
+    }
+
+    n = snprintf(h->log, h->size, "\n  step %d, %lld/%lld: ", h->step,
+                 (long long) h->now.mono, (long long) h->now.wall);
+
+    if (n > 0 && (size_t) n < h->size) {
+        h->log += n;
+        h->size -= n;
+    }
+
+    va_start(args, format);
+    n = vsnprintf(h->log, h->size, format, args);
+    va_end(args);
+
+    if (n > 0 && (size_t) n < h->size) {
+        h->log += n;
+        h->size -= n;
+    }
 }
 
 
@@ -97,7 +150,7 @@ unit_history_look(unit_history_t *h)
 
     /* given out as long as it may be, and no longer, by either clock */
 
-    unit_check(h, valid == (h->now.mono < h->ends - h->guard
+    unit_check(h, valid == (h->now.mono < h->ends - h->guard + h->late
                             && h->now.wall < h->ends_wall - h->guard));
 
     /* never before a failure's wait is over, nor too soon after a success */
@@ -126,6 +179,9 @@ unit_history_failure(unit_history_t *h)
 
     old = h->policy;
     f = unit_kinds[unit_random(&h->seed) % unit_count(unit_kinds)];
+
+    unit_history_tell(h, "failure %d, status %u, Retry-After %lld",
+                      f.error, f.status, (long long) f.retry_after);
 
     bog_policy_failure(&h->policy, &h->now, &f, unit_random(&h->seed));
 
@@ -160,6 +216,9 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
     lifetime = 1000 + unit_history_number(h, 86400000 - 1000 + 1);
     guard = (lifetime < 50000) ? lifetime / 10 : 5000;
 
+    unit_history_tell(h, "token for %lld, sent at %lld", (long long) lifetime,
+                      (long long) start->mono);
+
     if (!bog_policy_success(&h->policy, start, &h->now, lifetime, h->before,
                             unit_random(&h->seed)))
     {
@@ -190,6 +249,60 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
                                        - 1
                   || h->policy.refresh == h->policy.until);
     unit_check(h, h->policy.refresh <= h->policy.until);
+}
+
+
+/*
+ * The API says 401.  The token goes if it may: at the soonest five seconds
+ * after the last one, and twice as long each time, until it was quiet for as
+ * long as that again.
+ */
+
+static void
+unit_history_reject(unit_history_t *h)
+{
+    int           may, dropped;
+    bog_policy_t  old;
+
+    old = h->policy;
+
+    may = bog_policy_valid(&h->policy, &h->now)
+          && h->now.mono >= h->reject
+          && (h->failures == 0 || h->now.mono >= h->policy.retry);
+
+    unit_history_tell(h, "401, may drop: %d", may);
+
+    dropped = bog_policy_rejected(&h->policy, &h->now,
+                                  unit_random(&h->seed));
+
+    unit_check(h, dropped == may);
+
+    if (!dropped) {
+        unit_check(h, memcmp(&h->policy, &old, sizeof(old)) == 0);
+        return;
+    }
+
+    if (h->gap == 0 || h->now.mono - h->reject > h->gap) {
+        h->gap = 5000;
+
+    } else {
+        h->gap = (h->gap < 150000) ? 2 * h->gap : 300000;
+    }
+
+    h->reject = h->policy.reject;
+
+    unit_check(h, h->reject >= h->now.mono + h->gap);
+    unit_check(h, h->reject <= h->now.mono + h->gap + h->gap / 10);
+
+    /* nothing else has changed, and the next fetch is due */
+
+    unit_check(h, h->policy.retry == old.retry);
+    unit_check(h, h->policy.error == old.error);
+    unit_check(h, !bog_policy_valid(&h->policy, &h->now));
+
+    h->ends = 0;
+    h->ends_wall = 0;
+    h->guard = 0;
 }
 
 
@@ -240,62 +353,200 @@ unit_history_fetch(unit_history_t *h)
 
 
 static void
-unit_history_run(unit_history_t *h)
+unit_history_step(unit_history_t *h)
 {
     int64_t  next;
+
+    unit_history_look(h);
+
+    if (unit_random(&h->seed) % 4 == 0) {
+        unit_history_reject(h);
+        unit_history_look(h);
+    }
+
+    next = bog_policy_next(&h->policy, &h->now);
+
+    if (next <= h->now.mono) {
+        unit_history_fetch(h);
+        return;
+    }
+
+    unit_history_tell(h, "next fetch at %lld", (long long) next);
+
+    /* to the next fetch, or part of the way, or the worker comes late */
+
+    switch (unit_random(&h->seed) % 4) {
+
+    case 0:
+        unit_history_wait(h, unit_history_number(h, next - h->now.mono));
+        break;
+
+    case 1:
+        unit_history_wait(h, next - h->now.mono
+                             + unit_history_number(h, 100000));
+        break;
+
+    default:
+        unit_history_wait(h, next - h->now.mono);
+        break;
+    }
+}
+
+
+/* Returns 1 where all holds. */
+
+static int
+unit_history_run(unit_history_t *h, uint64_t first, int64_t late,
+    uint32_t skip, char *log, size_t size)
+{
+    memset(h, 0, sizeof(unit_history_t));
+
+    h->first = first;
+    h->seed = first << 32;
+    h->late = late;
+    h->skip = skip;
+    h->log = log;
+    h->size = size;
 
     h->now.mono = unit_history_number(h, 10000000000);
     h->now.wall = 1700000000000 + unit_history_number(h, 10000000000);
     h->before = unit_history_number(h, 600000);
 
+    if (setjmp(h->failed)) {
+        return 0;
+    }
+
     for (h->step = 0; h->step < UNIT_STEPS; h->step++) {
 
-        unit_history_look(h);
+        h->seed = first << 32 | (uint64_t) (h->step + 1) << 24;
 
-        next = bog_policy_next(&h->policy, &h->now);
-
-        if (next <= h->now.mono) {
-            unit_history_fetch(h);
-            continue;
-        }
-
-        /* to the next fetch, or part of the way, or the worker comes late */
-
-        switch (unit_random(&h->seed) % 4) {
-
-        case 0:
-            unit_history_wait(h, unit_history_number(h, next - h->now.mono));
-            break;
-
-        case 1:
-            unit_history_wait(h, next - h->now.mono
-                                 + unit_history_number(h, 100000));
-            break;
-
-        default:
-            unit_history_wait(h, next - h->now.mono);
-            break;
+        if (!(h->skip >> h->step & 1)) {
+            unit_history_step(h);
         }
     }
+
+    return 1;
+}
+
+
+/* Leaves out each step without which it fails as well; returns the others. */
+
+static int
+unit_history_shrink(unit_history_t *h, uint64_t first, int64_t late,
+    char *log, size_t size)
+{
+    int       i, n;
+    uint32_t  skip;
+
+    skip = 0;
+
+    for (i = UNIT_STEPS - 1; i >= 0; i--) {
+        if (!unit_history_run(h, first, late, skip | (uint32_t) 1 << i, NULL,
+                              0))
+        {
+            skip |= (uint32_t) 1 << i;
+        }
+    }
+
+    (void) unit_history_run(h, first, late, skip, log, size);
+
+    n = 0;
+
+    for (i = 0; i < UNIT_STEPS; i++) {
+        n += !(skip >> i & 1);
+    }
+
+    return n;
 }
 
 
 static void
 test_histories(void **state)
 {
+    int             n;
+    char            log[4096];
     uint64_t        i;
     unit_history_t  h;
 
     (void) state;
 
     for (i = 0; i < UNIT_HISTORIES; i++) {
-        memset(&h, 0, sizeof(h));
 
-        h.first = i;
-        h.seed = i << 32;
+        if (!unit_history_run(&h, i, 0, 0, NULL, 0)) {
+            log[0] = '\0';
+            n = unit_history_shrink(&h, i, 0, log, sizeof(log));
 
-        unit_history_run(&h);
+            fail_msg("seed 0x%llx, line %d: %s; %d steps:%s",
+                     (unsigned long long) i, h.line, h.what, n, log);
+        }
     }
+}
+
+
+/* a model that thinks that tokens last longer is soon found out */
+
+static void
+test_mistake(void **state)
+{
+    int             n;
+    char            log[4096];
+    uint64_t        i;
+    unit_history_t  h;
+
+    (void) state;
+
+    for (i = 0; unit_history_run(&h, i, 1000, 0, NULL, 0); i++) {
+        assert_in_range(i, 0, 1000);
+    }
+
+    log[0] = '\0';
+    n = unit_history_shrink(&h, i, 1000, log, sizeof(log));
+
+    assert_in_range(n, 1, 4);
+    assert_non_null(h.what);
+    assert_non_null(strstr(log, "token for "));
+}
+
+
+/*
+ * An API that rejects every token once a second, for a day: few tokens go for
+ * that, and most of the time there is one.
+ */
+
+static void
+test_storm(void **state)
+{
+    int             fetches, valid;
+    unit_history_t  h;
+
+    (void) state;
+
+    memset(&h, 0, sizeof(h));
+    h.now.wall = 1700000000000;
+
+    fetches = 0;
+    valid = 0;
+
+    while (h.now.mono < 86400000) {
+
+        (void) bog_policy_rejected(&h.policy, &h.now, unit_random(&h.seed));
+
+        if (bog_policy_next(&h.policy, &h.now) <= h.now.mono) {
+            (void) bog_policy_success(&h.policy, &h.now, &h.now, 300000,
+                                      60000, unit_random(&h.seed));
+            fetches++;
+        }
+
+        valid += bog_policy_valid(&h.policy, &h.now);
+
+        h.now.mono += 1000;
+        h.now.wall += 1000;
+    }
+
+    /* a refresh each 234 seconds, and a drop each 300, at the most */
+
+    assert_in_range(fetches, 86400 / 300, 86400 / 234 + 86400 / 300 + 10);
+    assert_in_range(valid, 86400 - 10, 86400);
 }
 
 
@@ -366,6 +617,8 @@ unit_history(void)
 {
     const struct CMUnitTest  history[] = {
         cmocka_unit_test(test_histories),
+        cmocka_unit_test(test_mistake),
+        cmocka_unit_test(test_storm),
         cmocka_unit_test(test_rate)
     };
 

@@ -514,6 +514,130 @@ test_wall_jump(void **state)
 }
 
 
+/*
+ * The API rejects a token.  Rows go on from each other: a new token for each
+ * that is dropped, at once.
+ */
+
+typedef struct {
+    int64_t       at;             /* since the row before */
+    uint32_t      rnd;
+    int           dropped;
+    int64_t       wait;           /* from then on, until the next one may */
+} unit_rejection_t;
+
+
+static unit_rejection_t  unit_rejections[] = {
+    { 0, 0, 1, 5000 },
+    { 1, 0, 0, 4999 },
+    { 4998, 0, 0, 1 },
+    { 1, 0, 1, 10000 },
+    { 10000, 0, 1, 20000 },
+    { 20000, 0, 1, 40000 },
+    { 40000, 0, 1, 80000 },
+    { 80000, 0, 1, 160000 },
+    { 160000, 0, 1, 300000 },
+    { 300000, 0, 1, 300000 },
+
+    /* quiet for as long as that again, and a millisecond: forgotten */
+
+    { 600000, 0, 1, 300000 },
+    { 600001, 0, 1, 5000 },
+    { 10000, 0, 1, 10000 },
+    { 20001, 0, 1, 5000 },
+
+    /* up to a tenth more at random */
+
+    { 10001, 500, 1, 5500 },
+    { 5499, 0, 0, 1 },
+    { 1, 1000, 1, 11000 },
+    { 22002, 501, 1, 5000 }
+};
+
+
+static void
+test_rejected(void **state)
+{
+    int           dropped;
+    size_t        i;
+    bog_time_t    now;
+    bog_policy_t  p, old;
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+    now = unit_start;
+
+    /* where there is none, nothing is given up */
+
+    assert_false(bog_policy_rejected(&p, &now, 0));
+    assert_true(unit_zero(&p, sizeof(p)));
+
+    for (i = 0; i < unit_count(unit_rejections); i++) {
+
+        now.mono += unit_rejections[i].at;
+        now.wall += unit_rejections[i].at;
+
+        assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
+
+        old = p;
+        dropped = bog_policy_rejected(&p, &now, unit_rejections[i].rnd);
+
+        if (dropped != unit_rejections[i].dropped
+            || p.reject - now.mono != unit_rejections[i].wait)
+        {
+            fail_msg("row %zu: dropped %d, wait %lld", i, dropped,
+                     (long long) (p.reject - now.mono));
+        }
+
+        if (!dropped) {
+            assert_memory_equal(&p, &old, sizeof(p));
+            continue;
+        }
+
+        assert_false(bog_policy_valid(&p, &now));
+        assert_true(bog_policy_next(&p, &now) == p.retry);
+    }
+}
+
+
+/* a token stays where none can take its place, and a failure forgets nothing */
+
+static void
+test_rejected_in_vain(void **state)
+{
+    bog_time_t     now;
+    bog_policy_t   p, old;
+    bog_failure_t  f = { BOG_ERROR_HTTP, 500, -1 };
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+    now = unit_start;
+
+    assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
+
+    now.mono += 240000;
+    bog_policy_failure(&p, &now, &f, 0);
+    old = p;
+
+    now.mono += 999;
+    assert_false(bog_policy_rejected(&p, &now, 0));
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    now.mono += 1;
+    assert_true(bog_policy_rejected(&p, &now, 0));
+    assert_true(bog_policy_next(&p, &now) == now.mono);
+
+    old = p;
+    bog_policy_failure(&p, &now, &f, 0);
+
+    assert_true(p.reject == old.reject);
+    assert_int_equal(p.rejections, 1);
+    assert_true(bog_policy_next(&p, &now) == now.mono + 2000);
+}
+
+
 int
 unit_policy(void)
 {
@@ -525,7 +649,9 @@ unit_policy(void)
         cmocka_unit_test(test_failure),
         cmocka_unit_test(test_refresh_fails),
         cmocka_unit_test(test_clocks),
-        cmocka_unit_test(test_wall_jump)
+        cmocka_unit_test(test_wall_jump),
+        cmocka_unit_test(test_rejected),
+        cmocka_unit_test(test_rejected_in_vain)
     };
 
     return cmocka_run_group_tests(policy, NULL, NULL);
