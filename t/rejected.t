@@ -1,0 +1,605 @@
+# The API's 401: the token that it was given for is dropped, no other one is,
+# and the token endpoint is asked once, however many say so.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA 'sha256_hex';
+use IO::Socket::INET;
+use Test::More;
+
+use Bog::Bank;
+use Bog::Client qw(get parallel header);
+use Bog::Nginx;
+use Bog::Util qw(now timeout wait_until);
+
+my $rejected = { status => 401, body => '{"error":"invalid_token"}' };
+
+
+sub bank { Bog::Bank->new(credentials => { 8282 => 's3cret' }) }
+
+
+# %opt: locations, http, and what Bog::Nginx takes.
+
+sub gateway {
+    my ($bank, %opt) = @_;
+
+    my $api = '127.0.0.1:' . $bank->api_port;
+
+    my $locations = delete $opt{locations} // "
+            location / {
+                proxy_pass http://$api;
+                proxy_set_header Authorization \"Bearer \$bog_bearer_token\";
+            }";
+
+    my $http = delete $opt{http} // '';
+
+    s/%%API%%/$api/g for $locations, $http;
+
+    my $nginx = Bog::Nginx->new(log_level => 'info', %opt,
+        secret => { main => "s3cret\n" }, conf => <<"END");
+        $http
+
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      ${\ $bank->url };
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            $locations
+        }
+END
+    return $nginx->start;
+}
+
+
+sub statuses {
+    my %count;
+    $count{$_->{status} // $_->{error}}++ for @_;
+    return \%count;
+}
+
+
+sub count_of {
+    my ($nginx, $pattern) = @_;
+    return scalar(() = $nginx->log =~ /$pattern/g);
+}
+
+
+sub finish {
+    my $nginx = shift;
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+}
+
+
+# The token goes to every worker, then the bank ends it.
+
+sub ended {
+    my ($bank, $nginx) = @_;
+
+    is_deeply(statuses(parallel($nginx->port, 40)), { 200 => 40 }, 'a token');
+    my $token = ($bank->tokens)[-1]{token};
+    ok($bank->revoke($token), 'which the bank ends');
+
+    return $token;
+}
+
+
+subtest 'a token that the bank has ended' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, workers => 4);
+
+    my $token = ended($bank, $nginx);
+    my $id = substr sha256_hex($token), 0, 16;
+
+    is(get($nginx->port, '/')->{status}, 401, 'the API rejects it');
+    is_deeply(statuses(parallel($nginx->port, 100)), { 200 => 100 },
+              'nobody gets it again, in any worker');
+    is($bank->count, 2, 'one more token request');
+
+    my $line = qq(token "$id" of client id "8282" was rejected, it is dropped);
+
+    is(count_of($nginx, qr/\[warn\].*\Q$line\E/), 1, 'one line about it');
+    is(count_of($nginx, qr/was rejected/), 1, 'and no other');
+
+    finish($nginx);
+};
+
+
+subtest 'many rejections of one token' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, workers => 4);
+
+    ended($bank, $nginx);
+
+    # all are sent with the old token before the first answer comes
+    $bank->api_answer(%$rejected, delay => 1);
+    my $before = $bank->counts->{api};
+
+    my @answers = parallel($nginx->port, 200, on_sent => sub {
+        ok($bank->wait_count(api => $before + 200), 'all are with the API');
+    });
+
+    is_deeply(statuses(@answers), { 401 => 200 }, 'all are rejected');
+
+    $bank->api_answer();
+    is_deeply(statuses(parallel($nginx->port, 100)), { 200 => 100 },
+              'those who come later are not');
+    is($bank->count, 2, 'one more token request');
+    is(count_of($nginx, qr/it is dropped/), 1, 'one was dropped');
+
+    finish($nginx);
+};
+
+
+# What an API does that rejects everything, or a part of it that does.
+
+subtest 'rejections that go on' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, workers => 2);
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    $bank->api_answer(%$rejected);
+
+    my $start = now();
+    my ($n, $passed) = (0, 0);
+
+    # until the second one may be dropped, and a while longer
+    for ( ;; ) {
+        is_deeply(statuses(parallel($nginx->port, 10)), { 401 => 10 },
+                  'answered by the API')
+            if $n % 20 == 0;
+
+        $n++;
+        $passed = now() - $start;
+        last if $passed > 8;
+
+        select undef, undef, undef, 0.05;
+        get($nginx->port, '/');
+    }
+
+    my @times = map { $_->{time} } $bank->requests;
+
+    is(scalar @times, 3, 'two more token requests');
+    # the first may have waited for a moment, as fetches keep apart
+    cmp_ok($times[2] - $times[1], '>=', 4.5, 'five seconds apart');
+    is(count_of($nginx, qr/it is dropped/), 2, 'two were dropped');
+    is(count_of($nginx, qr/\[(?:warn|error)\]/), 2, 'and nothing else said');
+
+    $bank->api_answer();
+    is(get($nginx->port, '/')->{status}, 200, 'the token serves all the time');
+
+    finish($nginx);
+};
+
+
+subtest 'the newer token stays' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    my $old = ended($bank, $nginx);
+    my $late;
+
+    # the answer to this one comes when others could be dropped again
+    $bank->api_answer(%$rejected, delay => 6.5);
+    my $before = $bank->counts->{api};
+
+    ($late) = parallel($nginx->port, 1, on_sent => sub {
+        ok($bank->wait_count(api => $before + 1), 'one is with the API');
+        $bank->api_answer();
+        is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
+        is(get($nginx->port, '/')->{status}, 200, 'a new token');
+    });
+
+    is($late->{status}, 401, 'then the first one is');
+    is(get($nginx->port, '/')->{status}, 200, 'the new token');
+    is($bank->count, 2, 'one more token request');
+
+    my $id = substr sha256_hex($old), 0, 16;
+    is(count_of($nginx, qr/token "$id".* was rejected, it is dropped/), 1,
+       'the old one was dropped once');
+    is(count_of($nginx, qr/token "$id".* was rejected, it is kept/), 1,
+       'and then it was another one');
+
+    finish($nginx);
+};
+
+
+# A request that has its token, and is sent later: its body has to come first.
+
+subtest 'a request on its way to the API' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, status => 1);
+
+    ended($bank, $nginx);
+
+    my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                   PeerPort => $nginx->port);
+    print {$fh} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
+                "Connection: close\r\nContent-Length: 10\r\n\r\n12345";
+
+    ok($nginx->wait_active(1), 'one that still sends its body');
+    is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
+    ok($bank->wait_count(answered => 2), 'a new token comes');
+    ok(wait_until { get($nginx->port, '/')->{status} == 200 }, 'and is used');
+
+    print {$fh} '67890';
+    my $answer = do { local $/; <$fh> };
+
+    like($answer, qr/^HTTP\/1.1 200 /, 'it was sent with the new one');
+    is($bank->count, 2, 'one more token request');
+
+    finish($nginx);
+};
+
+
+subtest 'while a refresh is under way' => sub {
+    my $bank = bank();
+    $bank->queue({ expires_in => 8 }, { hold => 1 });
+
+    my $nginx = gateway($bank, workers => 2, status => 1);
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    ok($bank->wait_requests(2), 'a refresh');
+    ok($bank->revoke(($bank->tokens)[0]{token}), 'the bank ends the old one');
+
+    is(get($nginx->port, '/')->{status}, 401, 'the API rejects it');
+
+    my @answers = parallel($nginx->port, 20, on_sent => sub {
+        ok($nginx->wait_active(20), 'all others wait');
+        is($bank->release, 1, 'for the refresh');
+    });
+
+    is_deeply(statuses(@answers), { 200 => 20 }, 'and get its token');
+    is($bank->count, 2, 'which is no other token request');
+
+    finish($nginx);
+};
+
+
+# A token that one part of the API rejects is better than none.
+
+subtest 'while fetches fail' => sub {
+    my $bank = bank();
+    $bank->queue({ expires_in => 60 },
+                 { status => 503, body => '',
+                   headers => [['Retry-After' => 300]] });
+
+    my $nginx = gateway($bank, locations => '
+            bog_refresh_before 60s;
+
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }');
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    $bank->api_answer(%$rejected);
+    is(get($nginx->port, '/')->{status}, 401, 'it is rejected');
+    ok($nginx->wait_log(qr/token request failed/), 'there is no other');
+    is(get($nginx->port, '/')->{status}, 503, 'and none to be had');
+
+    is($bank->count, 2, 'one more token request');
+    finish($nginx);
+};
+
+
+subtest 'it is kept while no fetch may begin' => sub {
+    my $bank = bank();
+    $bank->queue({ expires_in => 8 },
+                 { status => 503, body => '',
+                   headers => [['Retry-After' => 300]] });
+
+    my $nginx = gateway($bank);
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    ok($nginx->wait_log(qr/token request failed/), 'a refresh fails');
+
+    $bank->api_answer(%$rejected);
+    is(get($nginx->port, '/')->{status}, 401, 'it is rejected');
+
+    $bank->api_answer();
+    is(get($nginx->port, '/')->{status}, 200, 'and kept');
+
+    is($bank->count, 2, 'two token requests');
+    is(count_of($nginx, qr/it is dropped/), 0, 'none was dropped');
+
+    finish($nginx);
+};
+
+
+# Each is a 401, and nobody's token is to blame.
+
+subtest 'a 401 that is not the API\'s' => sub {
+    my $bank = bank();
+
+    my $nginx = gateway($bank,
+        files => { passwords => "user:{PLAIN}right\n" },
+        http => 'proxy_cache_path %%DIR%%/cache keys_zone=one:1m;',
+        locations => '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }
+
+            location /without {
+                bog_token off;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "";
+            }
+
+            location /unused {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "";
+            }
+
+            location /closed {
+                auth_basic closed;
+                auth_basic_user_file %%DIR%%/passwords;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }
+
+            location /returned {
+                set $token $bog_bearer_token;
+                return 401;
+            }');
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    is(get($nginx->port, "/$_")->{status}, 401, $_)
+        for qw(without unused closed returned);
+
+    is(get($nginx->port, '/')->{status}, 200, 'it stays');
+    is($bank->count, 1, 'one token request');
+    is(count_of($nginx, qr/was rejected/), 0, 'nothing is said of it');
+
+    finish($nginx);
+};
+
+
+subtest 'a 401 from the cache' => sub {
+    my $bank = bank();
+
+    my $nginx = gateway($bank,
+        http => 'proxy_cache_path %%DIR%%/cache keys_zone=one:1m;',
+        locations => '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_cache one;
+                proxy_cache_valid 401 10m;
+                add_header Cache $upstream_cache_status always;
+            }');
+
+    $bank->api_answer(%$rejected);
+
+    my $first = get($nginx->port, '/');
+    is("$first->{status} " . header($first, 'Cache'), '401 MISS', 'rejected');
+    ok($bank->wait_count(answered => 2), 'a new token');
+
+    # long enough that another one could be dropped
+    my $start = now();
+    wait_until { now() - $start > 6 };
+
+    my $next = get($nginx->port, '/');
+    is("$next->{status} " . header($next, 'Cache'), '401 HIT', 'again');
+    is($bank->count, 2, 'this time by the cache');
+    is(count_of($nginx, qr/was rejected/), 1, 'which rejects no token');
+
+    finish($nginx);
+};
+
+
+# Wherever nginx goes with the answer instead of sending it, and whoever asked.
+
+for my $case (
+    ['auth_request' => '401', '
+            location / {
+                auth_request /check;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "";
+            }
+            location = /check {
+                internal;
+                proxy_pass http://%%API%%;
+                proxy_pass_request_body off;
+                proxy_set_header Content-Length "";
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }'],
+
+    ['error_page with a page' => '200', '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 401 =200 /page;
+            }
+            location = /page { bog_token off; return 200 page; }'],
+
+    ['error_page with a location that takes no part' => '401', '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 401 = @plain;
+            }
+            location @plain {
+                bog_token off;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "";
+            }'],
+
+    ['error_page with a location that is closed' => '403', '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 401 = @closed;
+            }
+            location @closed { deny all; proxy_pass http://%%API%%; }'],
+
+    ['error_page with a location that reads the token first' => '200', '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 401 = @again;
+            }
+            location @again {
+                set $token $bog_bearer_token;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_set_header X-Early $token;
+            }'],
+
+    ['mirror' => '200', '
+            location / {
+                mirror /copy;
+                bog_token off;
+                proxy_pass http://%%API%%/ok;
+                proxy_set_header Authorization "Bearer good";
+            }
+            location = /copy {
+                internal;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }'],
+) {
+    my ($name, $status, $locations) = @$case;
+
+    subtest $name => sub {
+        my $bank = bank();
+        $bank->issue(good => 3600, 8282);
+
+        my $nginx = gateway($bank, locations => $locations);
+
+        # no request was needed for this one
+        ok($bank->wait_count(answered => 1), 'a token');
+        ok($nginx->wait_log(qr/token obtained/), 'is there');
+        ok($bank->revoke(($bank->tokens)[-1]{token}), 'the bank ends it');
+
+        is(get($nginx->port, '/')->{status}, $status, 'the answer');
+        ok($nginx->wait_log(qr/was rejected, it is dropped/), 'it is dropped');
+        ok($bank->wait_requests(2), 'and a new one asked for');
+        ok($nginx->wait_log(qr/token obtained.*\n/, 30,
+                            index $nginx->log, 'was rejected'),
+           'which comes');
+
+        is($bank->count, 2, 'one more token request');
+        finish($nginx);
+    };
+}
+
+
+# The recipe of docs/recipes.md.
+
+my $replay = '
+            location /payments/ {
+                proxy_pass              http://%%API%%;
+                proxy_set_header        Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors  on;
+                error_page              401 = @replay;
+            }
+
+            location @replay {
+                if ($bog_replay = "") {
+                    return 401;
+                }
+
+                proxy_pass        http://%%API%%;
+                proxy_set_header  Authorization "Bearer $bog_bearer_token";
+            }';
+
+my $map = '
+        map "$request_method $http_idempotency_key" $bog_replay {
+            default                            "";
+            "~^(?:GET|HEAD|PUT|DELETE) "       1;
+            "~^POST ."                         1;
+        }';
+
+my $body = join '', map { chr(32 + $_ % 90) } 1 .. 100_000;
+
+
+for my $case (
+    ['GET', { method => 'GET' }, 200, 2],
+    ['PUT', { method => 'PUT', body => $body }, 200, 2],
+    ['POST with a key', { method => 'POST', body => $body,
+                          headers => [['Idempotency-Key' => 'one']] }, 200, 2],
+    ['POST without one', { method => 'POST', body => $body }, 401, 1],
+) {
+    my ($name, $request, $status, $sent) = @$case;
+
+    subtest "replay: $name" => sub {
+        my $bank = bank();
+        my $nginx = gateway($bank, locations => $replay, http => $map);
+
+        ok($nginx->wait_log(qr/token obtained/), 'a token');
+        ok($bank->revoke(($bank->tokens)[0]{token}), 'the bank ends it');
+
+        my $answer = get($nginx->port, '/payments/v1', %$request);
+        is($answer->{status}, $status, 'the answer');
+
+        my @seen = $bank->api_requests;
+
+        is(scalar @seen, $sent, 'requests to the API');
+        is_deeply([map { [@$_{qw(method uri body)}] } @seen],
+                  [([$request->{method}, '/payments/v1',
+                     $request->{body} // '']) x $sent], 'all the same');
+        is(join(' ', map { $_->{state} } @seen),
+           $sent == 2 ? 'unknown valid' : 'unknown', 'their tokens');
+
+        ok($bank->wait_count(answered => 2), 'a new token');
+        is($bank->count, 2, 'one more token request');
+        finish($nginx);
+    };
+}
+
+
+subtest 'replay: once, if that is rejected too' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, locations => $replay, http => $map);
+
+    $bank->api_answer(%$rejected);
+
+    my $answer = get($nginx->port, '/payments/v1');
+
+    is($answer->{status}, 401, 'the API\'s answer');
+    is($answer->{body}, $rejected->{body}, 'and its body');
+    is(scalar $bank->api_requests, 2, 'two requests to the API');
+
+    my @sent = map { $_->{authorization} } $bank->api_requests;
+    isnt($sent[0], $sent[1], 'with two tokens');
+    is($bank->count, 2, 'two token requests');
+
+    finish($nginx);
+};
+
+
+subtest 'replay: many at once' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, workers => 4, locations => $replay,
+                        http => $map);
+
+    ok($nginx->wait_log(qr/token obtained/), 'a token');
+    ok($bank->revoke(($bank->tokens)[0]{token}), 'the bank ends it');
+
+    my @answers = parallel($nginx->port, 100, uri => '/payments/v1');
+
+    is_deeply(statuses(@answers), { 200 => 100 }, 'nobody sees it');
+    is($bank->count, 2, 'one more token request');
+
+    my $stats = $bank->api_stats;
+    is($stats->{valid}, 100, 'each was taken once');
+
+    finish($nginx);
+};
+
+
+done_testing;
