@@ -509,7 +509,7 @@ my $replay = '
             }
 
             location @replay {
-                if ($bog_replay = "") {
+                if ($replay = "") {
                     return 401;
                 }
 
@@ -518,7 +518,7 @@ my $replay = '
             }';
 
 my $map = '
-        map "$request_method $http_idempotency_key" $bog_replay {
+        map "$request_method $http_idempotency_key" $replay {
             default                            "";
             "~^(?:GET|HEAD|PUT|DELETE) "       1;
             "~^POST ."                         1;
