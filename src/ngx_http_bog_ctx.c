@@ -115,6 +115,7 @@ ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
     ngx_http_bog_source_t  *source;
 
     if (r->upstream == NULL
+        || r->upstream == ctx->answered
         || r->upstream->headers_in.status_n != NGX_HTTP_UNAUTHORIZED
         || !ctx->given)
     {
@@ -129,9 +130,11 @@ ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 
 #endif
 
-    /* once for each answer */
+    /* what is given from now on is for another one */
 
+    ctx->answered = r->upstream;
     ctx->given = 0;
+
     source = ctx->source;
 
     rc = ngx_http_bog_source_reject(source, ctx->token);

@@ -32,6 +32,7 @@ typedef struct {
     bog_policy_t              policy;
 
     ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
+    ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
     unsigned                  given:1;      /* the token, to the request */
     unsigned                  redirected:1;
