@@ -7,6 +7,9 @@
 #include "ngx_http_bog_header.h"
 
 
+#define NGX_HTTP_BOG_RETRY_MAX  86400   /* seconds */
+
+
 typedef ngx_int_t (*ngx_http_bog_header_pt)(ngx_http_bog_answer_t *answer,
     ngx_str_t *value);
 
@@ -28,6 +31,7 @@ static ngx_int_t ngx_http_bog_header_date(ngx_http_bog_answer_t *answer,
     ngx_str_t *value);
 static ngx_int_t ngx_http_bog_header_retry_after(
     ngx_http_bog_answer_t *answer, ngx_str_t *value);
+static ngx_int_t ngx_http_bog_header_seconds(ngx_str_t *value);
 
 
 static ngx_http_bog_header_t  ngx_http_bog_headers[] = {
@@ -137,11 +141,39 @@ static ngx_int_t
 ngx_http_bog_header_retry_after(ngx_http_bog_answer_t *answer,
     ngx_str_t *value)
 {
-    answer->retry_delay = ngx_atoi(value->data, value->len);
+    answer->retry_delay = ngx_http_bog_header_seconds(value);
 
     if (answer->retry_delay == NGX_ERROR) {
         answer->retry_after = ngx_parse_http_time(value->data, value->len);
     }
 
     return NGX_OK;
+}
+
+
+/* a number of any length is one, and a day is as long as any of them */
+
+static ngx_int_t
+ngx_http_bog_header_seconds(ngx_str_t *value)
+{
+    size_t     i;
+    ngx_int_t  seconds;
+
+    if (value->len == 0) {
+        return NGX_ERROR;
+    }
+
+    seconds = 0;
+
+    for (i = 0; i < value->len; i++) {
+
+        if (value->data[i] < '0' || value->data[i] > '9') {
+            return NGX_ERROR;
+        }
+
+        seconds = seconds * 10 + (value->data[i] - '0');
+        seconds = ngx_min(seconds, NGX_HTTP_BOG_RETRY_MAX);
+    }
+
+    return seconds;
 }
