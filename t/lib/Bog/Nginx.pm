@@ -46,7 +46,7 @@ my @instances;
 # %opt: conf, main, events (texts of the http block, of the main one, of the
 # events one), workers, master => 0, daemon => 1, module => 0, modules =>
 # [more of them], secret, files => { name => content }, log_level, status => 1
-# for wait_active.
+# for wait_active, connections (of a worker, 4096).
 
 sub new {
     my ($class, %opt) = @_;
@@ -102,7 +102,7 @@ sub conf {
     my $opt = $self->{opt};
 
     my $conf = join "\n", $self->_main, $opt->{main} // '',
-        'events {', '    worker_connections 4096;',
+        'events {', "    worker_connections ${\ $self->_connections };",
         map({ defined ? "    $_" : () } $ENV{BOG_EVENTS}, $opt->{events}),
         '}', 'http {', $self->_http, $text, '}', '';
 
@@ -137,7 +137,7 @@ sub _main {
         'daemon ' . ($opt->{daemon} ? 'on;' : 'off;'),
         'master_process ' . ($opt->{master} // 1 ? 'on;' : 'off;'),
         "worker_processes $self->{workers};",
-        _file_limit(),
+        $self->_file_limit,
         'pid %%DIR%%/nginx.pid;',
         "error_log %%DIR%%/error.log $level;",
         # the same at its own level: life and death of processes, in short
@@ -146,14 +146,20 @@ sub _main {
 }
 
 
+sub _connections { $_[0]{opt}{connections} // 4096 }
+
+
 sub _file_limit {
+    my $self = shift;
+
     # valgrind refuses, and nginx takes that for an alert
     return if $ENV{BOG_WRAPPER};
 
+    my $files = 2 * $self->_connections;
     chomp(my $limit = `sh -c 'ulimit -Hn'`);
 
-    return $limit eq 'unlimited' || $limit >= 8192
-           ? 'worker_rlimit_nofile 8192;' : ();
+    return $limit eq 'unlimited' || $limit >= $files
+           ? "worker_rlimit_nofile $files;" : ();
 }
 
 
