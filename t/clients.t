@@ -26,7 +26,7 @@ my $pass = 'proxy_set_header Authorization "Bearer $bog_bearer_token";'
 
 my $poll = ($ENV{BOG_EVENTS} // '') =~ /poll;/
            && ($ENV{BOG_EVENTS} // '') !~ /epoll/;
-my $slow = $poll || $ENV{BOG_ASAN} || $ENV{BOG_WRAPPER};
+my $slow = $poll || $ENV{BOG_WRAPPER};
 
 
 # An nginx whose token request the bank holds.  %opt: listen, what is added to
@@ -250,6 +250,8 @@ subtest 'streams that are reset, and connections of them' => sub {
     is(join(' ', sort map { $_->{uri} } $bank->api_requests),
        '/a1 /a2 /a3 /a5 /a6 /a7 /a8 /more', 'what has reached the API');
     good_tokens($bank, 8);
+
+    $clients[0]->close;
     ends($bank, $nginx);
 };
 
@@ -298,6 +300,7 @@ for my $first ('token', 'client') {
         is(join(' ', map { $_->[1] } grep { $_->[0] =~ /lost|1/ }
                 access($nginx, 23)), join(' ', ('499') x 21), 'status 499');
 
+        $other->close;
         ends($bank, $nginx);
     };
 }
@@ -374,6 +377,7 @@ subtest 'keepalive_requests' => sub {
     is(scalar(() = $text =~ /^Connection: close/mg), 1, 'then the end');
     is(uris($bank), '/1 /2 /3', 'at the API too');
 
+    close $client;
     ends($bank, $nginx);
 };
 
@@ -435,7 +439,7 @@ END
         if $ENV{BOG_TIMES};
 
     # nginx's own pools for a connection and its request are most of it
-    cmp_ok($each, '<', 10_000, 'memory') unless $slow;
+    cmp_ok($each, '<', 12_000, 'memory') unless $slow || $ENV{BOG_ASAN};
 
     $bank->release;
 
@@ -721,7 +725,11 @@ END
         for qw(get whole late stream);
 
     # now its time has come
-    like(codes(read_answers($client{never})), qr/^(?:408)?\z/, 'never: not');
+    ok(wait_until { !defined sysread $client{never}, my $buffer, 65536 },
+       'never: no answer');
+    ok($!{ECONNRESET}, 'but a reset');
+
+    close $_ for values %client;
     ok($nginx->wait_active(0), 'nothing is left behind');
 
     my %status = map { $_->[0] => $_->[1] } access($nginx, 5);
