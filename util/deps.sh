@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|source [PACKAGE...]
+# deps.sh build|demo|test|fuzz|source [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -199,33 +199,43 @@ apart() {
     )
 }
 
-# The source of the nginx that is installed, as its authors published it, in
-# build/source.
+# source_of SOURCE VERSION FOLDER
+#
+# A source package, as its authors published it, in a folder of build.
 
-for_source() {
-    for_build
+source_of() {
+    folder=$root/build/$3
 
-    # dpkg-query's own format, not the shell's
-    # shellcheck disable=SC2016
-    version=$(dpkg-query -W -f '${source:Version}' nginx)
-    source=$root/build/source
-
-    if [ "$(cat "$source/version" 2> /dev/null)" = "$version" ]; then
+    if [ "$(cat "$folder/version" 2> /dev/null)" = "$2" ]; then
         return
     fi
 
-    begin "the source of nginx $version" || exit 1
-    say "Fetching the source of nginx $version"
+    begin "the source of $1 $2" || return
+    say "Fetching the source of $1 $2"
 
     mirrors "deb-src [$keyring] \$(REPO_URI) \$(RELEASE) main"
-    apart update
-    apart source --only-source --download-only --tar-only "nginx=$version"
+    apart update || return
+    apart source --only-source --download-only --tar-only "$1=$2" || return
 
-    rm -rf "$source"
-    mkdir -p "$source"
-    tar -C "$source" --strip-components=1 --no-same-owner \
-        -xf "$scratch"/nginx_*.orig.tar.*
-    say "$version" > "$source/version"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    tar -C "$folder" --strip-components=1 --no-same-owner \
+        -xf "$scratch/$1"_*.orig.tar.* || return
+    say "$2" > "$folder/version"
+}
+
+# source_version PACKAGE: of what is installed
+
+source_version() {
+    # dpkg-query's own format, not the shell's
+    # shellcheck disable=SC2016
+    dpkg-query -W -f '${source:Version}' "$1"
+}
+
+for_source() {
+    for_build
+    source_of nginx "$(source_version nginx)" source \
+        || die 'no source of nginx'
 }
 
 # An OAuth server to test against. Node may well come from elsewhere.
@@ -270,6 +280,14 @@ for_test() {
     optional 'a real OAuth server, with node and npm' node_modules
 }
 
+# Without its source, jansson is fuzzed as it is in Debian, unseen.
+
+for_fuzz() {
+    require clang libclang-rt-dev libc6-dev libjansson-dev libssl-dev
+    optional "the inside of jansson, with its source" \
+        source_of jansson "$(source_version libjansson-dev)" jansson
+}
+
 for_http2() {
     if has h2load; then
         return
@@ -279,10 +297,10 @@ for_http2() {
 }
 
 case ${1:-} in
-    build | demo | test | source)
+    build | demo | test | fuzz | source)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|source [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|fuzz|source [PACKAGE...]'
         ;;
 esac
 
