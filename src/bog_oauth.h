@@ -30,7 +30,7 @@
  * bank about 10 kB.  Pages never touched cost nothing, but bog_memory_free()
  * touches them all: better to keep one arena than to get one for each answer.
  */
-#define BOG_OAUTH_ARENA       (8 * 1024 * 1024)
+#define BOG_OAUTH_ARENA       ((size_t) 8 * 1024 * 1024)
 
 
 typedef struct {
