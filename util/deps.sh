@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|fuzz|source [PACKAGE...]
+# deps.sh build|demo|test|lint|fuzz|source [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -280,6 +280,11 @@ for_test() {
     optional 'a real OAuth server, with node and npm' node_modules
 }
 
+for_lint() {
+    for_build
+    require cppcheck clang-tidy shellcheck
+}
+
 # Without its source, jansson is fuzzed as it is in Debian, unseen.
 
 for_fuzz() {
@@ -297,10 +302,10 @@ for_http2() {
 }
 
 case ${1:-} in
-    build | demo | test | fuzz | source)
+    build | demo | test | lint | fuzz | source)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|fuzz|source [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|lint|fuzz|source [PACKAGE...]'
         ;;
 esac
 
