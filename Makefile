@@ -59,9 +59,9 @@ demo:
 	sh util/demo.sh
 
 unit:
-	mkdir -p build
-	$(CC) $(UNIT_CFLAGS) -o build/unit t/unit/*.c src/bog_*.c $(UNIT_LIBS)
-	build/unit
+	mkdir -p $(BUILD)
+	$(CC) $(UNIT_CFLAGS) -o $(BUILD)/unit t/unit/*.c src/bog_*.c $(UNIT_LIBS)
+	$(BUILD)/unit
 
 clean:
 	rm -rf build

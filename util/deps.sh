@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|lint|fuzz|source [PACKAGE...]
+# deps.sh build|demo|test|lint|fuzz|coverage|source [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -285,6 +285,11 @@ for_lint() {
     require cppcheck clang-tidy shellcheck
 }
 
+for_coverage() {
+    for_test
+    require lcov
+}
+
 # Without its source, jansson is fuzzed as it is in Debian, unseen.
 
 for_fuzz() {
@@ -302,10 +307,10 @@ for_http2() {
 }
 
 case ${1:-} in
-    build | demo | test | lint | fuzz | source)
+    build | demo | test | lint | fuzz | coverage | source)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|lint|fuzz|source [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|source [PACKAGE...]'
         ;;
 esac
 

@@ -8,6 +8,7 @@
 #   NGINX_SRC=DIR           the nginx whose source is in DIR, not Debian's
 #   BOG_EVENTS="use poll;"  what nginx's events block says
 #   BOG_ASAN=1              a module with AddressSanitizer and UBSan
+#   BOG_COVERAGE=1          a module that counts what is run, see coverage.sh
 #   BOG_VALGRIND=1          nginx under valgrind's memcheck
 #   BOG_RANDOM=1            in random order; BOG_SEED repeats one
 #   CI=true                 no test is skipped for lack of a tool
@@ -162,6 +163,11 @@ if [ -n "${BOG_ASAN:-}" ]; then
     build=$build/asan
     flags='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
     set -- "$@" LD_OPT="$flags" CC_OPT="-O1 -fno-omit-frame-pointer $flags"
+fi
+
+if [ -n "${BOG_COVERAGE:-}" ]; then
+    build=$build/coverage
+    set -- "$@" LD_OPT=--coverage CC_OPT='-O0 --coverage'
 fi
 
 quietly make -j "$(nproc)" BUILD="$build" "$@"
