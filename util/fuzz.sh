@@ -8,8 +8,9 @@
 # t/fuzz/corpus is run, then each target of t/fuzz for its share of the SECONDS
 # (60). What is found stays in build/fuzz, and is where the next run goes on.
 #
-# "merge" takes into t/fuzz/corpus what reaches something new, as small as it
-# gets, and drops what does not. Files that were given a name stay.
+# The corpus is one for all targets: what is new to the parser in one of them is
+# so in the others. "merge" takes into it what reaches something new, as small
+# as it gets, and drops what does not. Files that were given a name stay.
 #
 # Where deps.sh has fetched its source, jansson is built with the same
 # instruments: the fuzzer then sees what its parser does, and knows its way.
@@ -107,8 +108,7 @@ failed() {
 }
 
 replay() {
-    set -- "$1" "$corpus/$1"/*
-    libfuzzer "$@"
+    libfuzzer "$1" $corpus/*
 }
 
 # The length is that of a large answer. What needs more, the longest token, is
@@ -118,11 +118,11 @@ hunt() {
     mkdir -p "$out/found/$1"
 
     libfuzzer "$1" -max_total_time="$2" -max_len=4096 -print_final_stats=1 \
-        -dict=t/fuzz/answer.dict "$out/found/$1" "$corpus/$1"
+        -dict=t/fuzz/answer.dict "$out/found/$1" $corpus
 }
 
 figures() {
-    awk -v target="$1" -v inputs="$(find "$corpus/$1" -type f | wc -l)" '
+    awk -v target="$1" -v inputs="$(find $corpus -type f | wc -l)" '
         /Loaded 1 modules/ { edges = $5; sub(/\(/, "", edges) }
         { for (i = 1; i < NF; i++) if ($i == "cov:") cov = $(i + 1) }
         /number_of_executed_units/ { runs = $2 }
@@ -150,24 +150,27 @@ run() {
 }
 
 # All that is known is looked at anew, as a change of the code may have made
-# some of it pointless.
+# some of it pointless. How often a line is run does not count here: a corpus
+# that has all of that is five times as large.
 
 merge() {
+    rm -rf $out/merged
+    mkdir -p $out/merged
+
+    find $corpus -type f ! -name "$hash" -exec cp {} $out/merged \;
+
     for target in $(targets); do
-        rm -rf "$out/merged"
-        mkdir -p "$out/merged" "$out/found/$target"
+        mkdir -p "$out/found/$target"
 
-        find "$corpus/$target" -type f ! -name "$hash" \
-            -exec cp {} "$out/merged" \;
-
-        libfuzzer "$target" -merge=1 "$out/merged" "$corpus/$target" \
-            "$out/found/$target" || die "merge: see $out/$target.log"
-
-        rm -rf "${corpus:?}/$target"
-        mv "$out/merged" "$corpus/$target"
-
-        say "$target: $(find "$corpus/$target" -type f | wc -l) inputs"
+        libfuzzer "$target" -set_cover_merge=1 -use_counters=0 \
+            $out/merged $corpus "$out/found/$target" \
+            || die "merge: see $out/$target.log"
     done
+
+    rm -rf $corpus
+    mv $out/merged $corpus
+
+    say "$(find $corpus -type f | wc -l) inputs"
 }
 
 # 40 hex digits, the name that libFuzzer gives

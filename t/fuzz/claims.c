@@ -54,11 +54,14 @@ fuzz_base64url(char *dst, const char *src, size_t len)
 }
 
 
-/* an answer whose token has the claims; the caller releases it */
+/*
+ * An answer whose token has the claims, with a tail behind their Base64; the
+ * caller releases it.
+ */
 
 static char *
 fuzz_body(size_t *len, const bog_str_t *expires_in, const char *claims,
-    size_t claims_len)
+    size_t claims_len, const char *tail)
 {
     char  *body, *p;
 
@@ -72,6 +75,7 @@ fuzz_body(size_t *len, const bog_str_t *expires_in, const char *claims,
 
     p = stpcpy(body, head);
     p += fuzz_base64url(p, claims, claims_len);
+    p = stpcpy(p, tail);
     p = stpcpy(p, middle);
 
     if (expires_in->len) {
@@ -198,9 +202,10 @@ fuzz_lifetime(const bog_answer_rules_t *rules, const json_t *root,
 
 
 static void
-fuzz_check(const fuzz_input_t *in, const char *body, size_t len)
+fuzz_check(const fuzz_input_t *in, const char *body, size_t len,
+    const json_t *claims)
 {
-    json_t               *root, *claims;
+    json_t               *root;
     int64_t               lifetime;
     bog_answer_t          answer;
     bog_answer_status_e   status;
@@ -209,8 +214,6 @@ fuzz_check(const fuzz_input_t *in, const char *body, size_t len)
                               in->size);
 
     root = fuzz_json(body, len);
-    claims = fuzz_json(in->text, in->len);
-
     lifetime = fuzz_lifetime(&in->rules, root, claims);
 
     switch (status) {
@@ -237,23 +240,20 @@ fuzz_check(const fuzz_input_t *in, const char *body, size_t len)
     fuzz_assert(fuzz_allocator());
     fuzz_assert(fuzz_wiped(in, answer.token_len));
 
-    json_decref(claims);
     json_decref(root);
 }
 
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* with claims that are seen, or with ones that some tail makes unreadable */
+
+static void
+fuzz_claims(const fuzz_input_t *in, const bog_str_t *expires_in,
+    const json_t *claims, const char *tail)
 {
-    char          *body, *copy;
-    size_t         len;
-    bog_str_t      expires_in;
-    fuzz_input_t   in;
+    char    *body, *copy;
+    size_t   len;
 
-    fuzz_read(&in, data, size);
-    expires_in = fuzz_line(&in);
-
-    body = fuzz_body(&len, &expires_in, in.text, in.len);
+    body = fuzz_body(&len, expires_in, in->text, in->len, tail);
 
     /* without room behind it */
 
@@ -261,11 +261,31 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_assert(copy);
     memcpy(copy, body, len);
 
-    fuzz_check(&in, copy, len);
-    fuzz_wipe(&in);
+    fuzz_check(in, copy, len, claims);
+    fuzz_wipe(in);
 
     free(copy);
     free(body);
+}
+
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    json_t        *claims;
+    bog_str_t      expires_in;
+    fuzz_input_t   in;
+
+    fuzz_read(&in, data, size);
+    expires_in = fuzz_line(&in);
+
+    claims = fuzz_json(in.text, in.len);
+    fuzz_claims(&in, &expires_in, claims, "");
+    json_decref(claims);
+
+    /* a character too many, or one of the other Base64 */
+
+    fuzz_claims(&in, &expires_in, NULL, in.len % 3 ? "+" : "A");
 
     return 0;
 }
