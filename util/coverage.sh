@@ -24,11 +24,12 @@ die() {
     exit 1
 }
 
-# "FILE LINE COUNT" of all objects, a file being part of several.
+# "FILE LINE COUNT" of all objects, a file being part of several. What is deeper
+# down is nginx's: its headers have the paths of its own src.
 
 counts() {
     awk -F '[:,]' -v src="^$root/src/" '
-        $1 == "SF" { file = sub(src, "", $2) ? $2 : "" }
+        $1 == "SF" { file = (sub(src, "", $2) && $2 !~ "/") ? $2 : "" }
         $1 == "DA" && file != "" { run[file " " $2] += $3 }
         END { for (line in run) print line, run[line] }' $out/lines \
         | sort -k 1,1 -k 2,2n
