@@ -100,7 +100,7 @@ with_asan() {
     # no leaks: nginx leaves much of its memory to its exit
     cat > "$build/nginx.sh" << END
 #!/bin/sh
-LD_PRELOAD='$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)'
+LD_PRELOAD='$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)'\${LD_PRELOAD:+:\$LD_PRELOAD}
 ASAN_OPTIONS=\${ASAN_OPTIONS:-detect_leaks=0:log_path=$reports}
 UBSAN_OPTIONS=\${UBSAN_OPTIONS:-print_stacktrace=1:log_path=$reports}
 export LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS

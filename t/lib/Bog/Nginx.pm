@@ -46,7 +46,8 @@ my @instances;
 # %opt: conf, main, events (texts of the http block, of the main one, of the
 # events one), workers, master => 0, daemon => 1, module => 0, modules =>
 # [more of them], secret, files => { name => content }, log_level, status => 1
-# for wait_active, connections (of a worker, 4096).
+# for wait_active, connections (of a worker, 4096), env => { name => value }, for
+# nginx and its workers.
 
 sub new {
     my ($class, %opt) = @_;
@@ -129,9 +130,9 @@ sub _main {
 
     return (
         (map { "load_module $_;" } @modules),
-        # nginx keeps nothing of its environment for the binary it upgrades to
-        $ENV{BOG_ASAN}
-            ? map({ "env $_;" } qw(LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS)) : (),
+        # nginx keeps nothing of its environment, neither for its workers nor
+        # for the binary it upgrades to
+        map({ "env $_;" } sort keys %{ $self->_environment }),
         # root's temporary folders are root's alone
         $> == 0 ? 'user root;' : (),
         'daemon ' . ($opt->{daemon} ? 'on;' : 'off;'),
@@ -255,7 +256,7 @@ sub _spawn {
     open STDOUT, '>>', $output;
     open STDERR, '>&', \*STDOUT;
 
-    %ENV = (%ENV, $self->_sanitizers);
+    %ENV = (%ENV, %{ $self->_environment });
     $SIG{$_} = 'DEFAULT' for qw(INT TERM PIPE);
 
     exec @command or POSIX::_exit(127);
@@ -269,6 +270,21 @@ sub _wrapper {
     s/%%DIR%%/$self->{dir}/g for @words;
 
     return @words;
+}
+
+
+sub _environment {
+    my $self = shift;
+
+    my %sanitizers = $self->_sanitizers;
+    my %env = (%sanitizers, %{ $self->{opt}{env} // {} });
+
+    my @preload = grep { defined } map { $_->{LD_PRELOAD} }
+                  \%sanitizers, $self->{opt}{env} // {};
+
+    $env{LD_PRELOAD} = join ':', @preload if @preload;
+
+    return \%env;
 }
 
 
