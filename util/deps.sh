@@ -278,6 +278,7 @@ for_test() {
     optional 'HTTP/2 clients, with h2load' for_http2
     optional 'the tables, with Test::Nginx' test_nginx
     optional 'a real OAuth server, with node and npm' node_modules
+    optional 'steps of the clock, with libfaketime' for_clock
 }
 
 for_lint() {
@@ -304,6 +305,14 @@ for_http2() {
     fi
 
     install nghttp2-client
+}
+
+for_clock() {
+    if installed libfaketime; then
+        return
+    fi
+
+    install libfaketime
 }
 
 case ${1:-} in
