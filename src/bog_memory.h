@@ -31,6 +31,12 @@ void bog_memory_free(void *p, size_t size);
 void bog_memory_wipe(void *p, size_t size);
 
 /*
+ * Empties the vector registers, of which a core dump has a copy: what was
+ * copied or encrypted last stays in them, for hours in a process that sleeps.
+ */
+void bog_memory_forget(void);
+
+/*
  * Leaves existing pages (a shared memory zone) out of core dumps.  Returns 0,
  * or -1 with errno set.
  */

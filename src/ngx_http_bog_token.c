@@ -72,6 +72,8 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
     token->len = record->len;
     ngx_memcpy(token->id, record->id, sizeof(token->id));
 
+    bog_memory_forget();
+
     return token;
 }
 

@@ -253,6 +253,7 @@ ngx_http_bog_upstream_reinit_request(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
 {
+    ngx_int_t            rc;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
@@ -269,7 +270,13 @@ ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
         c->ssl->buffer = 0;
     }
 
-    return ngx_chain_writer(&r->upstream->writer, in);
+    rc = ngx_chain_writer(&r->upstream->writer, in);
+
+    /* nor do the registers keep what TLS has encrypted */
+
+    bog_memory_forget();
+
+    return rc;
 }
 
 
