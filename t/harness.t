@@ -397,6 +397,57 @@ subtest 'what a log must not have' => sub {
 };
 
 
+# As a file, and by a process of its own: at the end it is too late for a test.
+
+subtest 'where a secret must not be' => sub {
+    my $secret = 's3cret-+/7';
+    my $conf = 'bog_client_id 8282;';
+
+    my @forms = (
+        ['as it is', "key=$secret;"],
+        ['behind another id', encode_base64("another:$secret", '')],
+        ['behind no id', encode_base64($secret, '')],
+        ['in a longer text', encode_base64("xy\n8282:$secret\nz", '')],
+        ['in a URL', 's3cret-%2B%2F7'],
+        ['in lower case', 's3cret-%2b%2f7'],
+        ['form-encoded, then in Base64', encode_base64('1:s3cret-%2B%2F7', '')],
+    );
+
+    for my $form (@forms) {
+        my $nginx = Bog::Nginx->new(module => 0, conf => '',
+                                    secret => { main => "$secret\n" });
+
+        is(join('', $nginx->leaks), '', 'nothing yet');
+
+        # across the blocks that are read
+        $nginx->file('temp/x.log', "\n" x (2 ** 20 - 4) . "$form->[1]\n");
+
+        like(join('', $nginx->leaks), qr{/temp/x.log has .*secret}, $form->[0]);
+        is(join('', $nginx->leaks), '', 'and is told once');
+    }
+
+    # a short one is found with the ids of the configuration only
+    my $nginx = Bog::Nginx->new(module => 0, conf => "# $conf",
+                                secret => { main => 'abc' });
+    $nginx->file('y.log', encode_base64('8282:abc', ''));
+    like(join('', $nginx->leaks), qr{/y.log has Base64}, 'a short secret');
+
+    my $lib = "$FindBin::Bin/lib";
+    my $program = 'use Bog::Nginx; my $n = Bog::Nginx->new(module => 0, '
+        . 'conf => "", secret => { main => "s3cret-5\n" }); '
+        . '$n->file("x", $ARGV[0]); exit 0';
+
+    for my $case (['clean', 0], ['s3cret-5', 1]) {
+        my ($text, $status) = @$case;
+        my $said = qx($^X -I '$lib' -e '$program' $text 2>&1);
+
+        is($? >> 8, $status, "status $status");
+        is($said =~ /A secret got out: .*\/x has the secret/ ? 1 : 0, $status,
+           'and why');
+    }
+};
+
+
 subtest 'an nginx that cannot start says why' => sub {
     my $nginx = Bog::Nginx->new(module => 0, conf => 'nonsense;');
 

@@ -29,6 +29,7 @@ use warnings;
 
 use Cwd 'abs_path';
 use File::Basename qw(basename dirname);
+use File::Find 'find';
 use File::Path 'make_path';
 use File::Temp;
 use IO::Socket::INET;
@@ -37,10 +38,12 @@ use Scalar::Util 'weaken';
 use Test::More ();
 
 use Bog::Client ();
+use Bog::Leak;
 use Bog::Util qw(wait_until free_port slurp spew);
 
 my $root = abs_path(dirname(__FILE__) . '/../../..');
 my @instances;
+my $leaked;
 
 
 # %opt: conf, main, events (texts of the http block, of the main one, of the
@@ -57,6 +60,9 @@ sub new {
         owner   => $$,
         workers => $opt{workers} // 1,
         ports   => {},
+        secrets => {},
+        ids     => {},
+        clean   => {},
         dir     => File::Temp->newdir('bog-nginx-XXXXXX', TMPDIR => 1,
                                       CLEANUP => !$ENV{BOG_KEEP}),
     }, $class;
@@ -82,6 +88,8 @@ sub dir { "$_[0]{dir}" }
 
 sub secret {
     my ($self, $name, $content) = @_;
+
+    $self->{secrets}{$content} = 1;
 
     spew("$self->{dir}/secret/$name", $content, 0600);
 }
@@ -110,6 +118,8 @@ sub conf {
     $conf =~ s/%%PORT(?:_([0-9]+))?%%/$self->port($1)/ge;
     $conf =~ s/%%DIR%%/$self->{dir}/g;
     $conf =~ s/%%SECRET_(\w+)%%/$self->{dir}\/secret\/$1/g;
+
+    $self->{ids}{$1} = 1 while $conf =~ /\bbog_client_id\s+["']?([^\s"';]+)/g;
 
     $self->file('nginx.conf', $conf);
 }
@@ -625,12 +635,60 @@ sub log_errors {
 }
 
 
+# Secrets in any file of the folder but those that the test has put there.
+
+sub leaks {
+    my $self = shift;
+
+    my $leak = Bog::Leak->new;
+
+    # to look for each id would take long where there are hundreds, and only
+    # short secrets need it
+    my @ids = keys %{ $self->{ids} };
+    @ids = () if @ids > 20;
+
+    $leak->secret($_, @ids) for keys %{ $self->{secrets} };
+
+    return map { my $path = $_; map { "$path has $_" } $leak->in_file($path) }
+           grep { $self->_has_grown($_) } $self->_files;
+}
+
+
+sub _files {
+    my $self = shift;
+
+    my ($own, @files) = "$self->{dir}/secret";
+
+    find({ no_chdir => 1, wanted => sub {
+        return $File::Find::prune = 1 if $_ eq $own;
+        push @files, $_ if -f;
+    } }, "$self->{dir}");
+
+    return sort @files;
+}
+
+
+# What was found clean need not be read again.
+
+sub _has_grown {
+    my ($self, $path) = @_;
+
+    my $state = join ' ', map { $_ // '' } (stat $path)[1, 7, 9], keys
+                %{ $self->{secrets} };
+
+    return if ($self->{clean}{$path} // '') eq $state;
+
+    $self->{clean}{$path} = $state;
+    return 1;
+}
+
+
 # %opt: except => qr/what this test itself did/.
 
 sub clean_log {
     my ($self, $name, %opt) = @_;
 
-    my @lines = $self->log_errors;
+    my @lines = ($self->log_errors, $self->leaks);
     @lines = grep { !/$opt{except}/ } @lines if $opt{except};
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -658,12 +716,21 @@ sub _abandon {
 
     kill KILL => delete $self->{old_pid} if $self->{old_pid};
     eval { $self->stop('TERM', 5); 1 } or warn $@;
+
+    # too late for a test to fail, but not for its process
+    my @leaks = -d $self->{dir} ? $self->leaks : () or return;
+
+    print STDERR map { "A secret got out: $_\n" } @leaks;
+    $leaked = 1;
 }
 
 
 sub DESTROY { $_[0]->_abandon }
 
-END { $_->_abandon for grep { defined } @instances }
+END {
+    $_->_abandon for grep { defined } @instances;
+    $? ||= 1 if $leaked;
+}
 
 
 1;
