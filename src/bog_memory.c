@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 
 #include "bog_memory.h"
+#include "bog_registers.h"
 
 
 #if !defined MAP_ANONYMOUS && defined MAP_ANON
@@ -35,12 +36,6 @@
 
 
 static size_t bog_memory_round(size_t size);
-
-#if defined __x86_64__ && defined __GNUC__
-static void bog_memory_forget_avx512(void);
-static void bog_memory_forget_avx(void);
-static void bog_memory_forget_sse(void);
-#endif
 
 
 void *
@@ -97,72 +92,8 @@ void
 bog_memory_wipe(void *p, size_t size)
 {
     OPENSSL_cleanse(p, size);
-    bog_memory_forget();
+    bog_registers_clear();
 }
-
-
-/* a function may use all of these registers: no caller expects his back */
-
-void
-bog_memory_forget(void)
-{
-#if defined __x86_64__ && defined __GNUC__
-
-    if (__builtin_cpu_supports("avx512f")) {
-        bog_memory_forget_avx512();
-
-    } else if (__builtin_cpu_supports("avx")) {
-        bog_memory_forget_avx();
-
-    } else {
-        bog_memory_forget_sse();
-    }
-
-#endif
-}
-
-
-#if defined __x86_64__ && defined __GNUC__
-
-__attribute__((noinline, target("avx512f")))
-static void
-bog_memory_forget_avx512(void)
-{
-    /* the first instruction is for those below zmm16 */
-
-    __asm__ volatile (
-        "vzeroall\n"
-        BOG_MEMORY_ZMM(16) BOG_MEMORY_ZMM(17) BOG_MEMORY_ZMM(18)
-        BOG_MEMORY_ZMM(19) BOG_MEMORY_ZMM(20) BOG_MEMORY_ZMM(21)
-        BOG_MEMORY_ZMM(22) BOG_MEMORY_ZMM(23) BOG_MEMORY_ZMM(24)
-        BOG_MEMORY_ZMM(25) BOG_MEMORY_ZMM(26) BOG_MEMORY_ZMM(27)
-        BOG_MEMORY_ZMM(28) BOG_MEMORY_ZMM(29) BOG_MEMORY_ZMM(30)
-        BOG_MEMORY_ZMM(31));
-}
-
-
-__attribute__((noinline, target("avx")))
-static void
-bog_memory_forget_avx(void)
-{
-    __asm__ volatile ("vzeroall");
-}
-
-
-__attribute__((noinline))
-static void
-bog_memory_forget_sse(void)
-{
-    __asm__ volatile (
-        BOG_MEMORY_XMM(0) BOG_MEMORY_XMM(1) BOG_MEMORY_XMM(2)
-        BOG_MEMORY_XMM(3) BOG_MEMORY_XMM(4) BOG_MEMORY_XMM(5)
-        BOG_MEMORY_XMM(6) BOG_MEMORY_XMM(7) BOG_MEMORY_XMM(8)
-        BOG_MEMORY_XMM(9) BOG_MEMORY_XMM(10) BOG_MEMORY_XMM(11)
-        BOG_MEMORY_XMM(12) BOG_MEMORY_XMM(13) BOG_MEMORY_XMM(14)
-        BOG_MEMORY_XMM(15));
-}
-
-#endif
 
 
 int

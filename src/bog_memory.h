@@ -27,14 +27,11 @@ void *bog_memory_alloc(size_t size);
 /* Wipes and returns what bog_memory_alloc() gave; p may be NULL. */
 void bog_memory_free(void *p, size_t size);
 
-/* Overwrites size bytes at p in a way that no compiler removes. */
-void bog_memory_wipe(void *p, size_t size);
-
 /*
- * Empties the vector registers, of which a core dump has a copy: what was
- * copied or encrypted last stays in them, for hours in a process that sleeps.
+ * Overwrites size bytes at p in a way that no compiler removes, and clears
+ * what a copy has left of them in registers.
  */
-void bog_memory_forget(void);
+void bog_memory_wipe(void *p, size_t size);
 
 /*
  * Leaves existing pages (a shared memory zone) out of core dumps.  Returns 0,

@@ -15,6 +15,7 @@
 #include "bog_memory.h"
 #include "bog_oauth.h"
 #include "bog_policy.h"
+#include "bog_registers.h"
 
 
 #define NGX_HTTP_BOG_VERSION   "0.1.0"

@@ -298,6 +298,10 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
 
     } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
 
+    /* the token was copied */
+
+    bog_registers_clear();
+
     /* what was written must not come after what the next owner writes */
 
     ngx_memory_barrier();

@@ -72,7 +72,7 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
     token->len = record->len;
     ngx_memcpy(token->id, record->id, sizeof(token->id));
 
-    bog_memory_forget();
+    bog_registers_clear();
 
     return token;
 }

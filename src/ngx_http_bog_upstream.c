@@ -274,7 +274,7 @@ ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
 
     /* nor do the registers keep what TLS has encrypted */
 
-    bog_memory_forget();
+    bog_registers_clear();
 
     return rc;
 }
