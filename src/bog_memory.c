@@ -29,12 +29,6 @@
 #endif
 
 
-/* a register, emptied; all of these are the called function's to use */
-
-#define BOG_MEMORY_XMM(n)  "pxor %xmm" #n ", %xmm" #n "\n"
-#define BOG_MEMORY_ZMM(n)  "vpxorq %zmm" #n ", %zmm" #n ", %zmm" #n "\n"
-
-
 static size_t bog_memory_round(size_t size);
 
 
