@@ -237,6 +237,13 @@ ngx_http_bog_leave(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
+    /* who leaves has waited too */
+
+    if (ctx->waiting) {
+        ctx->waiting = 0;
+        ctx->held += ngx_current_msec - ctx->began;
+    }
+
     if (ctx->event.timer_set) {
         ngx_del_timer(&ctx->event);
     }

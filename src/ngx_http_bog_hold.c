@@ -103,7 +103,9 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     cln->handler = ngx_http_bog_leave;
     cln->data = ctx;
 
-    if (r == r->main && ngx_http_bog_hold_watch_client(r) != NGX_OK) {
+    if (r == r->connection->data
+        && ngx_http_bog_hold_watch_client(r) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -207,7 +209,7 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "bog resume: %i, held: %M", ctx->outcome, ctx->held);
 
-    if (r == r->main) {
+    if (r == c->data) {
         r->read_event_handler = ngx_http_block_reading;
 
         if (ngx_handle_read_event(c->read, 0) != NGX_OK) {

@@ -365,7 +365,9 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
         break;
     }
 
-    quiet = (record.policy.failures && record.policy.error == source->told);
+    /* what nginx has said of this kind of failure, it need not repeat */
+
+    quiet = (record.policy.failures && record.policy.error == record.told);
 
     source->lease = record.lease.id;
     source->fetch = ngx_http_bog_fetch_start(source->account, &record.policy,
@@ -562,12 +564,6 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
         ngx_http_bog_source_go_on(source, &now);
     }
 
-    /* what nginx has said of this kind of failure, it need not repeat */
-
-    if (!fetch->quiet) {
-        source->told = fetch->failure.error;
-    }
-
     ngx_http_bog_source_next_pending();
 }
 
@@ -603,7 +599,7 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     }
 
     (void) ngx_http_bog_store_failure(source->account, source->lease,
-                                      &fetch->failure, now);
+                                      &fetch->failure, !fetch->quiet, now);
 }
 
 

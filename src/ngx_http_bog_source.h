@@ -46,7 +46,6 @@ struct ngx_http_bog_source_s {
 
     ngx_http_bog_fetch_t     *fetch;        /* under way here */
     ngx_uint_t                lease;
-    uint32_t                  told;         /* of this bog_error_e */
 
     ngx_queue_t               pending;      /* as others are fetching, */
     ngx_queue_t              *pended;       /* in this queue, or NULL */

@@ -36,6 +36,7 @@ typedef struct {
     int64_t                    refresh_before;
     ngx_http_bog_new_token_t  *token;
     bog_failure_t             *failure;
+    ngx_uint_t                 told;
     ngx_http_bog_record_t     *record;          /* as it was then */
 } ngx_http_bog_change_t;
 
@@ -243,13 +244,14 @@ ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
 
 ngx_int_t
 ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_failure_t *failure, bog_time_t *now)
+    bog_failure_t *failure, ngx_uint_t told, bog_time_t *now)
 {
     ngx_http_bog_change_t  change;
 
     change.now = now;
     change.lease = lease;
     change.failure = failure;
+    change.told = told;
 
     return ngx_http_bog_store_change(account->zone,
                                      ngx_http_bog_change_failure, &change);
@@ -532,6 +534,10 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
 
     bog_policy_failure(&record->policy, change->now, change->failure,
                        (uint32_t) ngx_random());
+
+    if (change->told) {
+        record->told = change->failure->error;
+    }
 
     record->failures++;
     record->lease.pid = 0;

@@ -46,6 +46,8 @@ typedef struct {
     u_char                 id[16];          /* of the token, hex */
 
     ngx_uint_t             failures;        /* ever */
+    uint32_t               told;            /* bog_error_e of the last one of
+                                               which nginx has said more */
 } ngx_http_bog_record_t;
 
 
@@ -118,9 +120,13 @@ ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
 ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
     ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
 
-/* Publishes a failure and ends the lease, unless it was lost. */
+/*
+ * Publishes a failure and ends the lease, unless it was lost.  "told" says
+ * that nginx was free to log what it knows of it.
+ */
 ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, bog_failure_t *failure, bog_time_t *now);
+    ngx_uint_t lease, bog_failure_t *failure, ngx_uint_t told,
+    bog_time_t *now);
 
 /*
  * The API has rejected the token of that number: it is dropped, NGX_OK, if it
