@@ -441,6 +441,8 @@ subtest 'nobody sees a refresh that fails' => sub {
 
     my $nginx = gateway($bank);
 
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
     my $load = steady($nginx->port, rate => 20, seconds => 21);
     my $result = $load->result;
 
@@ -448,9 +450,12 @@ subtest 'nobody sees a refresh that fails' => sub {
         or diag explain $result->{failures};
     is_deeply($result->{errors}, {}, 'no error');
 
-    is($bank->api_stats->{valid}, 420, 'the API saw good tokens only');
+    is($bank->api_stats->{valid}, 421, 'the API saw good tokens only');
     is($bank->count, 5, 'three failures between two tokens');
-    is(join(' ', grep { !/ 0\.000$/ } own_log($nginx)), '', 'none was held');
+
+    # but for the first of all, which was there before the token
+    my ($first, @log) = own_log($nginx);
+    is(join(' ', grep { !/ 0\.000$/ } @log), '', 'none was held');
 
     is(levels(lines($nginx)), 'notice error error info notice',
        'the last two are of one kind');
@@ -500,8 +505,8 @@ sub check_waits {
 }
 
 
-# From an answer to the next request.  Where there was no answer, nginx has
-# waited for it since it sent the request, which is not when we read it.
+# From an answer to the next request.  Where there was none, from the request:
+# how long nginx waited for the answer makes up for our reading it late.
 
 sub check_gaps {
     my $n = shift;
@@ -513,7 +518,7 @@ sub check_gaps {
     return if $row->{again} || $row->{refused};
 
     my @wrong = grep {
-        my $answered = $asked[$_ - 1][1] // $asked[$_ - 1][0] + 0.25;
+        my $answered = $asked[$_ - 1][1] // $asked[$_ - 1][0];
         my $gap = $asked[$_][0] - $answered;
 
         # nginx's clock is one of milliseconds
