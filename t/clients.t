@@ -195,7 +195,7 @@ subtest 'half of a hundred leave' => sub {
        join(' ', 0 .. 49), 'status 499');
     is(scalar(@stayed), 50, 'status 200');
 
-    my ($least) = sort { $a <=> $b } map { $_->[2] } @stayed;
+    my ($least) = sort { $a <=> $b } map { $_->[2] } @stayed, @gone;
     my ($most) = sort { $b <=> $a } map { $_->[2] } @stayed;
 
     cmp_ok($least, '>=', $left - $all - 0.01, 'the time of their wait');
@@ -506,6 +506,9 @@ END
     is($bank->wait_count(api => 1), 1, 'but for what the mirror copies');
 
     close $_ for @clients;
+
+    # the mirror is nobody's: its client has had the answer
+    ok($nginx->wait_active(1, 2), 'nginx lets go');
 
     # those who stay are not in their way
     my $patient = client($nginx, plain('/last/patient'));
