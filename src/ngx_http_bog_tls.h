@@ -18,5 +18,15 @@
 ngx_ssl_t *ngx_http_bog_tls_create(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
 
+/*
+ * The last alert of the other side, level and description, 0 where there was
+ * none.  nginx, and OpenSSL on its behalf, take every end of a connection for
+ * a clean one: this tells who has made it.
+ */
+ngx_uint_t ngx_http_bog_tls_alert(ngx_connection_t *c);
+
+#define NGX_HTTP_BOG_TLS_CLOSED  (SSL3_AL_WARNING << 8 | SSL_AD_CLOSE_NOTIFY)
+#define NGX_HTTP_BOG_TLS_FATAL   (SSL3_AL_FATAL << 8)
+
 
 #endif /* _NGX_HTTP_BOG_TLS_H_INCLUDED_ */

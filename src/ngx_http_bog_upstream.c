@@ -8,6 +8,7 @@
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_header.h"
 #include "ngx_http_bog_peer.h"
+#include "ngx_http_bog_tls.h"
 #include "ngx_http_bog_token.h"
 #include "ngx_http_bog_upstream.h"
 
@@ -555,6 +556,7 @@ ngx_http_bog_upstream_abort_request(ngx_http_request_t *r)
 static void
 ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
+    ngx_uint_t             alert;
     ngx_http_upstream_t   *u;
     ngx_http_bog_fetch_t  *fetch;
 
@@ -565,13 +567,26 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         return;
     }
 
+    alert = ngx_http_bog_tls_alert(u->peer.connection);
+
     if (rc == NGX_OK) {
-        fetch->answer.complete = 1;
+
+        /* where only the end tells the length, it has to be the bank's own */
+
+        fetch->answer.complete = (u->length != -1 || !u->ssl
+                                  || alert == NGX_HTTP_BOG_TLS_CLOSED);
         return;
     }
 
     if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
         fetch->failure.error = BOG_ERROR_TIMEOUT;
+
+    } else if (alert >= NGX_HTTP_BOG_TLS_FATAL
+               && u->buffer.last == u->buffer.start)
+    {
+        /* of TLS 1.3: our certificate is judged when all has been sent */
+
+        fetch->failure.error = BOG_ERROR_TLS;
 
     } else if (u->request_sent) {
         fetch->failure.error = (u->buffer.last == u->buffer.end)
