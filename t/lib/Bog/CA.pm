@@ -80,7 +80,8 @@ sub path { "$_[0]{dir}/ca.crt" }
 
 
 # %opt: name; san (by default that of the name); days that it is valid, less
-# than nothing for one that has expired; client => 1.
+# than nothing for one that has expired; from, days until it begins to be so;
+# client => 1.
 
 sub cert {
     my ($self, %opt) = @_;
@@ -88,9 +89,10 @@ sub cert {
     my $san = join ',', @{ $opt{san} // [_san($opt{name})] };
     my $days = $opt{days} // 30;
     my $usage = $opt{client} ? 'clientAuth' : 'serverAuth';
+    my $from = $opt{from} // 0;
 
-    return $self->{certs}{"$opt{name} $san $days $usage"}
-        //= $self->_issue($opt{name}, $san, $days, $usage);
+    return $self->{certs}{"$opt{name} $san $days $usage $from"}
+        //= $self->_issue($opt{name}, $san, $days, $usage, $from);
 }
 
 
@@ -102,7 +104,7 @@ sub _san {
 
 
 sub _issue {
-    my ($self, $name, $san, $days, $usage) = @_;
+    my ($self, $name, $san, $days, $usage, $from) = @_;
 
     my $base = "$self->{dir}/" . keys %{ $self->{certs} };
 
@@ -117,7 +119,8 @@ sub _issue {
 
     my $now = time;
     my $end = $now + $days * 86400;
-    my $start = ($end < $now ? $end : $now) - 86400;
+    my $start = $from ? $now + $from * 86400
+                      : ($end < $now ? $end : $now) - 86400;
 
     $self->_openssl(qw(ca -batch -notext),
         -config    => "$self->{dir}/openssl.cnf",
