@@ -342,9 +342,12 @@ sub core {
         rename $nginx->dir . '/core', $path;
 
     } else {
-        system('gcore', '-o', $nginx->dir . '/core-of', $pid) == 0
+        my $prefix = $nginx->dir . '/core-of';
+
+        system("gcore -o '$prefix' $pid >/dev/null 2>&1") == 0
             or die "no gcore\n";
-        rename $nginx->dir . "/core-of.$pid", $path;
+        kill KILL => $pid;
+        rename "$prefix.$pid", $path;
     }
 
     return $path;
@@ -411,12 +414,22 @@ my %states = (
         ready  => sub { $_[0]->wait_requests(1) && $_[1]->wait_active(1) },
         client => 1,
     },
+    'in half of an answer' => {
+        answer => { token => $long, drip => 0.005 },
+        ready  => sub { my $nginx = $_[1];
+                        wait_until { bytes_read($nginx) > 500 } },
+    },
     'after a refresh' => {
         answer => { expires_in => 2 },
         ready  => sub { $_[0]->wait_requests(3)
                         && $_[1]->wait_log(qr/token obtained/) },
     },
 );
+
+# The worker reads them one by one, and says so.
+
+sub bytes_read { scalar(() = $_[0]->log =~ /(?:recv|SSL_read): /g) }
+
 
 subtest 'cores' => sub {
     my $reason = why_no_cores();
