@@ -13,6 +13,8 @@ package Bog::Answer;
 #   raw                 these bytes and no others, then the end
 #   delay               seconds before the first byte
 #   drip                seconds before each byte
+#   stall               [where, seconds]: a pause in the midst of it, in the
+#                       'header' or the 'body'
 
 use strict;
 use warnings;
@@ -101,9 +103,23 @@ sub steps {
               ? 'close' : 'keep';
     $end = 'reset' if ($how->{close} // '') eq 'reset';
 
-    my $bytes = _break($how->{close}, _head($how, $body, $end), @pieces);
+    my $head = _head($how, $body, $end);
+    my $bytes = _break($how->{close}, $head, @pieces);
 
-    return (@steps, _dripped($how, $bytes), [end => $end]);
+    return (@steps, _stalled($how, $bytes, $head, @pieces), [end => $end]);
+}
+
+
+sub _stalled {
+    my ($how, $bytes, $head, @pieces) = @_;
+
+    return _dripped($how, $bytes) unless $how->{stall};
+
+    my ($where, $seconds) = @{ $how->{stall} };
+    my $part = _break($where, $head, @pieces);
+
+    return ([send => $part], [wait => $seconds],
+            [send => substr $bytes, length $part]);
 }
 
 

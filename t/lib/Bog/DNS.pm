@@ -59,7 +59,7 @@ sub answer {
 }
 
 
-# The queries seen so far, [name, type] each.
+# The queries seen so far, [name, type, port of who asked] each.
 
 sub queries { @{ $_[0]{child}->call('queries') } }
 
@@ -140,7 +140,8 @@ sub _receive {
     while (my $peer = recv $self->{socket}, my $query, 4096, 0) {
         my ($id, $name, $type, $question) = _parse($query) or next;
 
-        push @{ $self->{queries} }, [$name, $type];
+        push @{ $self->{queries} }, [$name, $type,
+                                     (unpack_sockaddr_in($peer))[0]];
 
         my $answer = $self->{answers}{$name} // 'NXDOMAIN';
         my $bytes = _reply($self, $answer, $id, $type, $question);

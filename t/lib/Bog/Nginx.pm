@@ -50,7 +50,7 @@ my $leaked;
 # events one), workers, master => 0, daemon => 1, module => 0, modules =>
 # [more of them], secret, files => { name => content }, log_level, status => 1
 # for wait_active, connections (of a worker, 4096), env => { name => value }, for
-# nginx and its workers.
+# nginx and its workers, asan => options of AddressSanitizer.
 
 sub new {
     my ($class, %opt) = @_;
@@ -311,10 +311,11 @@ sub _sanitizers {
                  qw(libasan.so libubsan.so) unless @libraries;
 
     my $log = "log_path=$self->{dir}/sanitizer";
+    my @more = grep { defined } $self->{opt}{asan};
 
     return (
         LD_PRELOAD    => join(':', @libraries),
-        ASAN_OPTIONS  => "detect_leaks=0:$log",
+        ASAN_OPTIONS  => join(':', 'detect_leaks=0', $log, @more),
         UBSAN_OPTIONS => "print_stacktrace=1:$log",
     );
 }
@@ -473,6 +474,31 @@ sub finish_upgrade {
 }
 
 
+# The old binary takes over again; the signal is for the new one's master.
+
+sub undo_upgrade {
+    my ($self, $signal) = @_;
+
+    my $new = $self->{pid};
+    my $old = delete $self->{old_pid} or die "no upgrade\n";
+
+    # the new master is a child of the old one
+    kill WINCH => $old;
+    wait_until { slurp("/proc/$old/task/$old/children") =~ /^$new ?\z/ }
+        or $self->_die('old workers stay');
+
+    $self->{pid} = $old;
+
+    kill HUP => $old;
+    wait_until { $self->workers >= $self->{workers} }
+        or $self->_die('no old workers');
+
+    kill $signal => $new;
+    wait_until { !_exists($new) && ($self->_pid_file // 0) == $old }
+        or $self->_die('the new binary stays');
+}
+
+
 # The worker processes that accept connections, by the log: under a wrapper
 # processes have no titles.
 
@@ -513,13 +539,13 @@ sub kill_worker {
 }
 
 
-# The worker that a local TCP port belongs to.
+# The worker that a local TCP port, or one of the protocol named, belongs to.
 
 sub worker_of_port {
-    my ($self, $port) = @_;
+    my ($self, $port, $protocol) = @_;
 
     my $local = sprintf ':%04X', $port;
-    my ($inode) = slurp('/proc/net/tcp')
+    my ($inode) = slurp('/proc/net/' . ($protocol // 'tcp'))
         =~ /^ *\d+: [0-9A-F]{8}$local (?:\S+ +){7}([1-9]\d*) /m or return;
 
     for my $pid ($self->workers) {
