@@ -3,7 +3,11 @@
 # test.sh [SUITE...]
 #
 # Installs what is missing, builds, and runs the unit tests and the suites in t
-# (or those named: "wire", "t/wire.t"). The environment:
+# (or those named: "wire", "t/wire.t").
+#
+# test.sh -r PROGRAM [ARGUMENT...]
+#
+# The same for one Perl program in the place of suites. The environment:
 #
 #   NGINX_SRC=DIR           the nginx whose source is in DIR, not Debian's
 #   BOG_EVENTS="use poll;"  what nginx's events block says
@@ -127,7 +131,15 @@ cd "$root"
 
 sh util/deps.sh test ${BOG_VALGRIND:+valgrind}
 
-suites=$(suites "$@")
+# what make wants takes their place
+if [ "${1:-}" = -r ]; then
+    shift
+    program=$*
+    suites=
+else
+    program=
+    suites=$(suites "$@")
+fi
 
 if [ -n "${BOG_RANDOM:-}" ]; then
     BOG_SEED=${BOG_SEED:-$(date +%s)}
@@ -197,7 +209,11 @@ esac
 
 status=0
 # shellcheck disable=SC2086
-prove -I t/lib $suites || status=$?
+if [ -n "$program" ]; then
+    perl -I t/lib $program || status=$?
+else
+    prove -I t/lib $suites || status=$?
+fi
 
 for report in ${reports:+"$reports".*}; do
     if grep -qsE 'Sanitizer|runtime error|SUMMARY: [1-9]' "$report"; then
