@@ -23,6 +23,15 @@
 #define NGX_HTTP_BOG_TRIES  1000
 
 
+/*
+ * An owner is a pid, 0 for nobody, and above it how often the area was taken:
+ * else a new process with the pid of one that has died, and one who knows that
+ * he has, could both take his area.
+ */
+
+#define NGX_HTTP_BOG_PIDS  ((ngx_atomic_uint_t) 1 << 22)
+
+
 #define ngx_http_bog_store_active(slot)                                       \
     ((slot)->version % NGX_HTTP_BOG_AREAS)
 
@@ -53,6 +62,7 @@ static ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
 static ngx_int_t ngx_http_bog_store_take(ngx_http_bog_slot_t *slot);
 static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
     ngx_uint_t i);
+static void ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i);
 static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     ngx_http_bog_record_t *record, u_char *token);
 static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
@@ -308,7 +318,7 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
 
     ngx_memory_barrier();
 
-    slot->owners[i] = 0;
+    ngx_http_bog_store_give(slot, i);
 
     return rc;
 }
@@ -339,32 +349,35 @@ ngx_http_bog_store_take(ngx_http_bog_slot_t *slot)
 static ngx_uint_t
 ngx_http_bog_store_try(ngx_http_bog_slot_t *slot, ngx_uint_t i)
 {
-    ngx_atomic_uint_t  owner;
+    ngx_atomic_uint_t  owner, pid;
 
     owner = slot->owners[i];
+    pid = owner % NGX_HTTP_BOG_PIDS;
 
-    if (i == ngx_http_bog_store_active(slot)
-        || (owner && !ngx_http_bog_store_dead((ngx_pid_t) owner)))
-    {
+    if (pid && !ngx_http_bog_store_dead((ngx_pid_t) pid)) {
         return 0;
     }
 
-    if (!ngx_atomic_cmp_set(&slot->owners[i], owner,
-                            (ngx_atomic_uint_t) ngx_pid))
-    {
-        return 0;
-    }
-
-    /* its last owner may have made it the valid one since */
-
-    if (i == ngx_http_bog_store_active(slot)) {
-        slot->owners[i] = 0;
-        return 0;
-    }
+    /* looked at before, it could become valid by one who dies afterwards */
 
     ngx_memory_barrier();
 
-    return 1;
+    if (i == ngx_http_bog_store_active(slot)) {
+        return 0;
+    }
+
+    return ngx_atomic_cmp_set(&slot->owners[i], owner,
+                              owner - pid + NGX_HTTP_BOG_PIDS
+                              + (ngx_atomic_uint_t) ngx_pid);
+}
+
+
+static void
+ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i)
+{
+    /* nobody else writes to it before */
+
+    slot->owners[i] -= (ngx_atomic_uint_t) ngx_pid;
 }
 
 

@@ -60,7 +60,7 @@ typedef struct {
 typedef struct {
     ngx_atomic_t           version;         /* its low bits: the valid area */
     ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
-                                            /* pids of those who write */
+                                            /* those who write */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 

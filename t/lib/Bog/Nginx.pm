@@ -744,7 +744,8 @@ sub _abandon {
     eval { $self->stop('TERM', 5); 1 } or warn $@;
 
     # too late for a test to fail, but not for its process
-    my @leaks = $self->{dir} && -d $self->{dir} ? $self->leaks : () or return;
+    my @leaks = defined $self->{dir} && -d $self->{dir} ? $self->leaks : ()
+        or return;
 
     print STDERR map { "A secret got out: $_\n" } @leaks;
     $leaked = 1;
