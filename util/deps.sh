@@ -276,6 +276,7 @@ for_test() {
     for_demo
     require perl openssl libcmocka-dev libio-socket-ssl-perl
     optional 'HTTP/2 clients, with h2load' for_http2
+    optional 'the models, with spin' for_models
     optional 'the tables, with Test::Nginx' test_nginx
     optional 'a real OAuth server, with node and npm' node_modules
     optional 'steps of the clock, with libfaketime' for_clock
@@ -305,6 +306,14 @@ for_http2() {
     fi
 
     install nghttp2-client
+}
+
+for_models() {
+    if has spin; then
+        return
+    fi
+
+    install spin
 }
 
 for_clock() {
