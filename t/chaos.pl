@@ -338,7 +338,7 @@ sub masters {
 
 # The tokens, and from when to when the workers of a master surely had them:
 # since the API saw one from them; or since it was answered, if nothing happened
-# to anybody then.
+# to anybody then, and it came at once: one that drips may be given up.
 
 sub tokens {
     my ($answers, $master, @api) = @_;
@@ -355,15 +355,15 @@ sub tokens {
         next if $plan->{kind} !~ /^(?:good|slow|drip)$/;
 
         my $life = $plan->{life};
-        my $delay = ($plan->{how}{delay} // 0)
-                    + 300 * 2 * ($plan->{how}{drip} // 0);
+        my $delay = $plan->{how}{delay} // 0;
 
         $token{$request->{token}} = {
             key   => $request->{key},
             from  => {},
             came  => $request->{answered} + $delay + $margin,
-            quiet => !during($request->{time} - $margin,
-                             $request->{answered} + $delay + $margin),
+            quiet => $plan->{kind} ne 'drip'
+                     && !during($request->{time} - $margin,
+                                $request->{answered} + $delay + $margin),
             until => $request->{time} + $life - min(5, $life / 10) - $margin,
         };
     }
@@ -499,6 +499,17 @@ sub earliest {
 }
 
 
+# What happened shortly before and after, for who has to find the reason.
+
+sub around {
+    my $at = shift;
+
+    return join ', ', map { sprintf '%s %.1f to %.1f', $_->{what},
+                            $_->{from} - $at, $_->{to} - $at }
+                      during($at - 5, $at + 5);
+}
+
+
 sub judge_token_requests {
     my @requests = @_;
 
@@ -523,8 +534,9 @@ sub judge_token_requests {
 
     printf "\n%d token requests\n", scalar @requests;
 
-    printf "   %s, then after %.2f s %s, source %s\n", $_->[0]{plan}{kind},
-           $_->[1]{time} - $_->[0]{time}, $_->[1]{plan}{kind}, $_->[0]{key}
+    printf "   %s, then after %.2f s %s, source %s; %s\n",
+           $_->[0]{plan}{kind}, $_->[1]{time} - $_->[0]{time},
+           $_->[1]{plan}{kind}, $_->[0]{key}, around($_->[0]{time})
         for @early;
 
     check(!@early, 'none before it was due', scalar(@early) . ' too early');
