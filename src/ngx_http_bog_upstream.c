@@ -33,6 +33,8 @@ static ngx_int_t ngx_http_bog_upstream_add(ngx_http_bog_fetch_t *fetch,
 static void ngx_http_bog_upstream_abort_request(ngx_http_request_t *r);
 static void ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r,
     ngx_int_t rc);
+static bog_error_e ngx_http_bog_upstream_error(ngx_http_upstream_t *u,
+    ngx_int_t rc);
 
 
 ngx_int_t
@@ -556,7 +558,6 @@ ngx_http_bog_upstream_abort_request(ngx_http_request_t *r)
 static void
 ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
-    ngx_uint_t             alert;
     ngx_http_upstream_t   *u;
     ngx_http_bog_fetch_t  *fetch;
 
@@ -567,35 +568,47 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         return;
     }
 
-    alert = ngx_http_bog_tls_alert(u->peer.connection);
-
     if (rc == NGX_OK) {
 
         /* where only the end tells the length, it has to be the bank's own */
 
         fetch->answer.complete = (u->length != -1 || !u->ssl
-                                  || alert == NGX_HTTP_BOG_TLS_CLOSED);
+                                  || ngx_http_bog_tls_alert(u->peer.connection)
+                                     == NGX_HTTP_BOG_TLS_CLOSED);
         return;
     }
 
+    fetch->failure.error = ngx_http_bog_upstream_error(u, rc);
+}
+
+
+static bog_error_e
+ngx_http_bog_upstream_error(ngx_http_upstream_t *u, ngx_int_t rc)
+{
+    ngx_uint_t         alert;
+    ngx_connection_t  *c;
+
     if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
-        fetch->failure.error = BOG_ERROR_TIMEOUT;
-
-    } else if (alert >= NGX_HTTP_BOG_TLS_FATAL
-               && u->buffer.last == u->buffer.start)
-    {
-        /* of TLS 1.3: our certificate is judged when all has been sent */
-
-        fetch->failure.error = BOG_ERROR_TLS;
-
-    } else if (u->request_sent) {
-        fetch->failure.error = (u->buffer.last == u->buffer.end)
-                               ? BOG_ERROR_TOO_LARGE : BOG_ERROR_MALFORMED;
-
-    } else if (u->peer.connection && u->peer.connection->ssl) {
-        fetch->failure.error = BOG_ERROR_TLS;
-
-    } else {
-        fetch->failure.error = BOG_ERROR_CONNECT;
+        return BOG_ERROR_TIMEOUT;
     }
+
+    c = u->peer.connection;
+    alert = ngx_http_bog_tls_alert(c);
+
+    /* in TLS 1.3 our certificate is judged when all has been sent */
+
+    if (c && c->ssl
+        && (!u->request_sent
+            || (alert >= NGX_HTTP_BOG_TLS_FATAL
+                && u->buffer.last == u->buffer.start)))
+    {
+        return BOG_ERROR_TLS;
+    }
+
+    if (!u->request_sent) {
+        return BOG_ERROR_CONNECT;
+    }
+
+    return (u->buffer.last == u->buffer.end) ? BOG_ERROR_TOO_LARGE
+                                             : BOG_ERROR_MALFORMED;
 }
