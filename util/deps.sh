@@ -280,6 +280,7 @@ for_test() {
     optional 'the tables, with Test::Nginx' test_nginx
     optional 'a real OAuth server, with node and npm' node_modules
     optional 'steps of the clock, with libfaketime' for_clock
+    optional 'workers stopped at a line, with gdb' for_debugger
 }
 
 for_lint() {
@@ -314,6 +315,14 @@ for_models() {
     fi
 
     install spin
+}
+
+for_debugger() {
+    if has gdb; then
+        return
+    fi
+
+    install gdb
 }
 
 for_clock() {
