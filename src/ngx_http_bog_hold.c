@@ -10,7 +10,8 @@
 
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
-static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
+    ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -72,9 +73,8 @@ static ngx_int_t
 ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
 {
-    int64_t              next;
-    ngx_msec_t           left;
-    ngx_http_cleanup_t  *cln;
+    int64_t     next;
+    ngx_msec_t  left;
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
@@ -95,17 +95,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
     }
 
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    cln->handler = ngx_http_bog_leave;
-    cln->data = ctx;
-
-    if (r == r->connection->data
-        && ngx_http_bog_hold_watch_client(r) != NGX_OK)
-    {
+    if (ngx_http_bog_hold_watch_client(r, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -132,10 +122,27 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 }
 
 
+/* whoever ends the request, it leaves; a client that does is seen */
+
 static ngx_int_t
-ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
+ngx_http_bog_hold_watch_client(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 {
-    ngx_event_t  *rev;
+    ngx_event_t         *rev;
+    ngx_http_cleanup_t  *cln;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_bog_leave;
+    cln->data = ctx;
+
+    /* the connection is the active request's to read */
+
+    if (r != r->connection->data) {
+        return NGX_OK;
+    }
 
     rev = r->connection->read;
 
