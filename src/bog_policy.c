@@ -42,9 +42,8 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
  *       |  given out           |  given out,     |  kept, |
  *       |                      |  next is due    |  gone  |
  *
- * The wall clock has a say in "until" only: it runs on while a machine
- * sleeps, and so may end a token earlier.  Where it is set back, the mono
- * clock ends the token all the same.
+ * The wall clock runs on while a machine sleeps, and so may make each of these
+ * come earlier.  Where it is set back, the mono clock says when they come.
  */
 
 
@@ -58,7 +57,7 @@ bog_policy_valid(const bog_policy_t *p, const bog_time_t *now)
 int64_t
 bog_policy_next(const bog_policy_t *p, const bog_time_t *now)
 {
-    if (bog_policy_valid(p, now)) {
+    if (bog_policy_valid(p, now) && now->wall < p->refresh_wall) {
         return bog_policy_max(p->refresh, p->retry);
     }
 
@@ -87,6 +86,7 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     /* with a margin below the guard a refresh would come after the end */
 
     next.refresh = bog_policy_min(next.expires - margin, next.until);
+    next.refresh_wall = start->wall + (next.refresh - start->mono);
 
     /* a token that lives for milliseconds is not fetched without end */
 
@@ -166,6 +166,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, uint32_t rnd)
     p->until = 0;
     p->until_wall = 0;
     p->refresh = 0;
+    p->refresh_wall = 0;
 
     return 1;
 }

@@ -44,6 +44,7 @@ typedef struct {
     int64_t   until;            /* mono: from here on it is not given out */
     int64_t   until_wall;       /* wall: the same, for a suspended machine */
     int64_t   refresh;          /* mono: a refresh is due */
+    int64_t   refresh_wall;     /* wall: the same */
 
     /* the last fetches */
     int64_t   retry;            /* mono: no fetch begins before */

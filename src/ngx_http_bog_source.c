@@ -31,6 +31,8 @@ typedef struct {
 
 
 static void ngx_http_bog_source_start(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_hurry(ngx_http_bog_source_t *source,
+    bog_time_t *now);
 static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
 static void ngx_http_bog_source_beat(ngx_http_bog_source_t *source,
     bog_time_t *now);
@@ -160,11 +162,39 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 
     token = source->token;
 
-    if (token && ngx_http_bog_token_valid(token, now)) {
-        return token;
+    if (token == NULL || !ngx_http_bog_token_valid(token, now)) {
+        return NULL;
     }
 
-    return NULL;
+    if (ngx_http_bog_token_refreshing(token, now)) {
+        ngx_http_bog_source_hurry(source, now);
+    }
+
+    return token;
+}
+
+
+/* the timer has slept as long as the machine, where that was asleep */
+
+static void
+ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_msec_int_t  left;
+
+    if (source->fetch
+        || source->pended
+        || bog_policy_next(&source->record.policy, now) > now->mono)
+    {
+        return;
+    }
+
+    left = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
+
+    if (left > NGX_HTTP_BOG_RETRY + (ngx_msec_int_t)
+                                    ngx_http_bog_source_turn(source))
+    {
+        ngx_http_bog_source_arm(source, 0);
+    }
 }
 
 

@@ -67,6 +67,7 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
     token->number = record->token;
     token->expires = record->policy.expires;
     token->refresh = record->policy.refresh;
+    token->refresh_wall = record->policy.refresh_wall;
     token->until = record->policy.until;
     token->until_wall = record->policy.until_wall;
     token->len = record->len;

@@ -21,6 +21,7 @@ typedef struct {
     ngx_uint_t                number;
     int64_t                   expires;      /* mono */
     int64_t                   refresh;      /* mono */
+    int64_t                   refresh_wall;
     int64_t                   until;        /* mono */
     int64_t                   until_wall;
     u_char                    id[16];
@@ -31,6 +32,10 @@ typedef struct {
 
 #define ngx_http_bog_token_valid(token, now)                                  \
     ((now)->mono < (token)->until && (now)->wall < (token)->until_wall)
+
+
+#define ngx_http_bog_token_refreshing(token, now)                             \
+    ((now)->mono >= (token)->refresh || (now)->wall >= (token)->refresh_wall)
 
 
 /* Tells the time on both clocks, as of this turn of the event loop. */

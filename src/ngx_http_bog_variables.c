@@ -183,7 +183,7 @@ ngx_http_bog_variable_state(ngx_http_request_t *r,
     } else if (ctx->token == NULL) {
         ngx_str_set(&state, "missing");
 
-    } else if (now.mono >= ctx->token->refresh) {
+    } else if (ngx_http_bog_token_refreshing(ctx->token, &now)) {
         ngx_str_set(&state, "refreshing");
 
     } else {

@@ -308,6 +308,31 @@ subtest 'a suspended machine' => sub {
 };
 
 
+subtest 'a machine that slept through most of a lifetime' => sub {
+    my ($bank, $clock) = (bank(), Bog::Clock->new);
+    $bank->queue({}, { hold => 1 });
+
+    my $nginx = gateway($bank, $clock, workers => 2);
+    my $before = first_token($bank, $nginx);
+
+    $clock->set(250);
+    is(state($nginx), 'refreshing ', 'a refresh is due');
+    is(get($nginx->port, '/')->{body}, $before, 'the old token serves');
+    ok($bank->wait_requests(2), 'a refresh is under way, nobody is held');
+    is(get($nginx->port, '/')->{body}, $before, 'the old token serves on');
+    is($bank->release, 1, 'it is answered');
+
+    ok(wait_until { get($nginx->port, '/')->{body} ne $before },
+       'a new token');
+    expires_in($nginx, 300, 'for five minutes');
+    is(state($nginx), 'valid ', 'nothing is due');
+    is($bank->count, 2, 'two token requests');
+    good_tokens_only($bank);
+
+    end($nginx);
+};
+
+
 # All timers are due at once: those of requests, of the fetch, of the source.
 
 subtest 'the monotonic clock jumps' => sub {

@@ -45,7 +45,8 @@ typedef struct {
     int64_t         ends;         /* mono: end of the last token got */
     int64_t         ends_wall;
     int64_t         guard;
-    int64_t         quiet;        /* mono: no fetch may begin before */
+    int64_t         quiet;        /* mono: no fetch may begin before, */
+    int64_t         quiet_wall;   /* unless the wall clock says so */
     int64_t         apart;        /* mono: nor here, valid or not */
     uint32_t        failures;
     int64_t         reject;       /* mono: no other token is dropped before */
@@ -156,10 +157,12 @@ unit_history_look(unit_history_t *h)
     /* never before a failure's wait is over, nor too soon after a success */
 
     unit_check(h, next >= h->policy.retry);
-    unit_check(h, !valid || next >= h->quiet);
+    unit_check(h, !valid || next >= h->quiet || h->now.wall >= h->quiet_wall);
 
     /* there is a next one, in time for the token, and not too far */
 
+    unit_check(h, h->now.wall < h->policy.refresh_wall
+                  || next == h->policy.retry);
     unit_check(h, next <= h->now.mono + 330000
                   || (valid && next <= h->ends - h->guard));
 
@@ -202,7 +205,8 @@ unit_history_failure(unit_history_t *h)
     unit_check(h, h->policy.expires == old.expires
                   && h->policy.until == old.until
                   && h->policy.until_wall == old.until_wall
-                  && h->policy.refresh == old.refresh);
+                  && h->policy.refresh == old.refresh
+                  && h->policy.refresh_wall == old.refresh_wall);
 }
 
 
@@ -243,12 +247,15 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
     /* while it is valid, no refresh in the first 0.45 of its life */
 
     h->quiet = start->mono + lifetime - lifetime / 2 - lifetime / 20;
+    h->quiet_wall = h->quiet - start->mono + start->wall;
 
     unit_check(h, h->policy.refresh >= h->quiet);
     unit_check(h, h->policy.refresh >= h->ends - h->before - h->before / 10
                                        - 1
                   || h->policy.refresh == h->policy.until);
     unit_check(h, h->policy.refresh <= h->policy.until);
+    unit_check(h, h->policy.refresh_wall - start->wall
+                  == h->policy.refresh - start->mono);
 }
 
 
@@ -560,7 +567,7 @@ test_rate(void **state)
 {
     int             n, failing, rejected;
     size_t          i;
-    int64_t         least;
+    int64_t         least, wait;
     unit_history_t  h;
 
     static int64_t  lifetimes[] = { 1000, 2000, 60000, 300000, 3600000 };
@@ -594,8 +601,10 @@ test_rate(void **state)
                                  1);
             }
 
-            h.now.wall += bog_policy_next(&h.policy, &h.now) - h.now.mono;
-            h.now.mono = bog_policy_next(&h.policy, &h.now);
+            wait = bog_policy_next(&h.policy, &h.now) - h.now.mono;
+
+            h.now.mono += wait;
+            h.now.wall += wait;
         }
 
         if (!failing) {

@@ -201,6 +201,7 @@ static unit_clock_t  unit_clocks[] = {
 
     /* the machine slept: mono stood still */
 
+    { 0, 239999, 1, 242000 },
     { 241000, 294999, 1, 242000 },
     { 241000, 295000, 0, 242000 },
     { 241000, 90000000, 0, 242000 },
@@ -262,13 +263,16 @@ test_success(void **state)
         if (p.expires != UNIT_MONO + row->expires
             || p.until != UNIT_MONO + row->until
             || p.until_wall != UNIT_WALL + row->until
-            || p.refresh != UNIT_MONO + row->refresh)
+            || p.refresh != UNIT_MONO + row->refresh
+            || p.refresh_wall != UNIT_WALL + row->refresh)
         {
             fail_msg("row %zu: expires %lld, until %lld and %lld, "
-                     "refresh %lld", i, (long long) p.expires - UNIT_MONO,
+                     "refresh %lld and %lld", i,
+                     (long long) p.expires - UNIT_MONO,
                      (long long) p.until - UNIT_MONO,
                      (long long) (p.until_wall - UNIT_WALL),
-                     (long long) p.refresh - UNIT_MONO);
+                     (long long) p.refresh - UNIT_MONO,
+                     (long long) (p.refresh_wall - UNIT_WALL));
         }
 
         /* all is forgotten; the next fetch begins a while after this one */
@@ -321,6 +325,7 @@ test_success_late(void **state)
             assert_true(p.until == UNIT_MONO + 295000);
             assert_true(p.until_wall == UNIT_WALL + 295000);
             assert_true(p.refresh == UNIT_MONO + 240000);
+            assert_true(p.refresh_wall == UNIT_WALL + 240000);
 
         } else {
             assert_memory_equal(&p, &before, sizeof(p));
@@ -419,6 +424,7 @@ test_refresh_fails(void **state)
     assert_true(p.until == before.until);
     assert_true(p.until_wall == before.until_wall);
     assert_true(p.refresh == before.refresh);
+    assert_true(p.refresh_wall == before.refresh_wall);
     assert_int_equal(p.status, 502);
 
     bog_policy_failure(&p, &now, &f, 0);
@@ -485,7 +491,7 @@ test_clocks(void **state)
 }
 
 
-/* the wall clock ends a token: a fetch is due, a while after the last one */
+/* the wall clock says that a fetch is due, a while after the last one */
 
 static void
 test_wall_jump(void **state)
@@ -510,6 +516,14 @@ test_wall_jump(void **state)
     now.wall = UNIT_WALL + 294999;
 
     assert_true(bog_policy_valid(&p, &now));
+    assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 200);
+
+    now.wall = UNIT_WALL + 240000;
+
+    assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 200);
+
+    now.wall = UNIT_WALL + 239999;
+
     assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 240000);
 }
 
