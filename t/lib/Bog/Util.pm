@@ -9,7 +9,7 @@ use Exporter 'import';
 use IO::Socket::INET;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep);
 
-our @EXPORT_OK = qw(now timeout wait_until free_port slurp spew);
+our @EXPORT_OK = qw(now timeout pass_time wait_until free_port slurp spew);
 
 
 sub now { clock_gettime(CLOCK_MONOTONIC) }
@@ -49,6 +49,16 @@ sub free_port {
     my @ports = map { $_->sockport } @sockets;
 
     return wantarray ? @ports : $ports[0];
+}
+
+
+# For a time that has to be measurable: an event may come within the same
+# millisecond as what it follows.
+
+sub pass_time {
+    my $end = now() + shift;
+
+    sleep 0.01 while now() < $end;
 }
 
 
