@@ -17,26 +17,22 @@
 
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+static ngx_int_t ngx_http_bog_keep_token(ngx_http_bog_ctx_t *ctx);
+static void ngx_http_bog_drop_ctx(void *data);
 static void ngx_http_bog_drop_token(void *data);
 
 
 ngx_http_bog_ctx_t *
-ngx_http_bog_find_ctx(ngx_http_request_t *r)
+ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 {
     ngx_pool_cleanup_t  *cln;
     ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
-
-    if (ctx) {
-        return ctx;
-    }
 
     /* an internal redirect clears the contexts, but not the cleanups */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
-        if (cln->handler == ngx_http_bog_leave) {
+        if (cln->handler == ngx_http_bog_drop_ctx) {
             ctx = cln->data;
 
             if (ctx->request == r) {
@@ -57,9 +53,9 @@ ngx_http_bog_find_ctx(ngx_http_request_t *r)
 
 
 ngx_http_bog_ctx_t *
-ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
+ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source,
+    bog_time_t *now)
 {
-    bog_time_t           now;
     ngx_http_bog_ctx_t  *ctx;
 
     ctx = ngx_http_bog_find_ctx(r);
@@ -71,14 +67,12 @@ ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         }
     }
 
-    ngx_http_bog_now(&now);
-
     if (ctx->source != source) {
         ctx->source = source;
-        ngx_http_bog_fill_ctx(ctx, &now);
+        ngx_http_bog_fill_ctx(ctx, now);
 
     } else if (!ctx->given) {
-        ngx_http_bog_renew_ctx(ctx, &now);
+        ngx_http_bog_renew_ctx(ctx, now);
     }
 
     return ctx;
@@ -86,12 +80,21 @@ ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 
 
 ngx_http_bog_token_t *
-ngx_http_bog_give_token(ngx_http_bog_ctx_t *ctx)
+ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 {
-    bog_time_t  now;
+    bog_time_t           now;
+    ngx_http_bog_ctx_t  *ctx;
 
     ngx_http_bog_now(&now);
-    ngx_http_bog_renew_ctx(ctx, &now);
+
+    ctx = ngx_http_bog_get_ctx(r, source, &now);
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    if (ctx->given) {
+        ngx_http_bog_renew_ctx(ctx, &now);
+    }
 
     if (ctx->token) {
         ctx->given = 1;
@@ -181,10 +184,9 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
     ctx = cln->data;
     ngx_memzero(ctx, sizeof(ngx_http_bog_ctx_t));
 
-    cln->handler = ngx_http_bog_leave;
+    cln->handler = ngx_http_bog_drop_ctx;
 
     ctx->request = r;
-    ctx->ident = (ngx_socket_t) -1;
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
@@ -200,17 +202,16 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 void
 ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 {
-    ngx_pool_cleanup_t    *cln;
     ngx_http_bog_token_t  *token;
 
-    token = ngx_http_bog_source_token(ctx->source, now);
+    token = ngx_http_bog_source_fresh(ctx->source, now)
+            ? ctx->source->token
+            : ngx_http_bog_source_token(ctx->source, now);
 
-    if (token && token != ctx->token) {
-        cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+    if (token && token != ctx->kept) {
 
-        if (cln) {
-            cln->handler = ngx_http_bog_drop_token;
-            cln->data = token;
+        if (ngx_http_bog_keep_token(ctx) == NGX_OK) {
+            ctx->kept = token;
             token->refs++;
 
         } else {
@@ -220,8 +221,32 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 
     ctx->token = token;
     ctx->given = 0;
-    ctx->policy = ctx->source->record.policy;
     ctx->filled = ngx_current_msec;
+    ctx->error = ctx->source->record.policy.error;
+    ctx->status = ctx->source->record.policy.status;
+}
+
+
+/* the reference to one that is replaced, which few requests see, is the pool's */
+
+static ngx_int_t
+ngx_http_bog_keep_token(ngx_http_bog_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (ctx->kept == NULL) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_bog_drop_token;
+    cln->data = ctx->kept;
+
+    return NGX_OK;
 }
 
 
@@ -232,25 +257,40 @@ ngx_http_bog_drop_token(void *data)
 }
 
 
-void
-ngx_http_bog_leave(void *data)
+static void
+ngx_http_bog_drop_ctx(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
+    if (ctx->hold) {
+        ngx_http_bog_leave(ctx->hold);
+    }
+
+    if (ctx->kept) {
+        ngx_http_bog_token_free(ctx->kept);
+    }
+}
+
+
+void
+ngx_http_bog_leave(void *data)
+{
+    ngx_http_bog_hold_t *hold = data;
+
     /* who leaves has waited too */
 
-    if (ctx->waiting) {
-        ctx->waiting = 0;
-        ctx->held += ngx_current_msec - ctx->began;
+    if (hold->waiting) {
+        hold->waiting = 0;
+        hold->ctx->held += ngx_current_msec - hold->began;
     }
 
-    if (ctx->event.timer_set) {
-        ngx_del_timer(&ctx->event);
+    if (hold->event.timer_set) {
+        ngx_del_timer(&hold->event);
     }
 
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
+    if (hold->event.posted) {
+        ngx_delete_posted_event(&hold->event);
     }
 
-    ngx_http_bog_source_leave(ctx->source, &ctx->waiter);
+    ngx_http_bog_source_leave(hold->source, &hold->waiter);
 }

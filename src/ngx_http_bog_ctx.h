@@ -11,38 +11,58 @@
 #include "ngx_http_bog_source.h"
 
 
-/* what a request knows of its token */
+typedef struct ngx_http_bog_ctx_s  ngx_http_bog_ctx_t;
+
+
+/* one that waits, or has: few do */
 
 typedef struct {
+    ngx_http_bog_ctx_t       *ctx;
     ngx_http_request_t       *request;
     ngx_http_bog_source_t    *source;
-    ngx_http_bog_token_t     *token;        /* the pool refers to it */
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
     ngx_socket_t              ident;
 
     ngx_event_t               event;        /* deadline, or resumption */
     ngx_http_bog_waiter_t     waiter;
-    ngx_int_t                 outcome;      /* of the wait */
+    ngx_int_t                 outcome;
+    ngx_msec_t                began;
 
-    ngx_msec_t                began;        /* the hold */
+    unsigned                  waiting:1;
+    unsigned                  resumed:1;
+} ngx_http_bog_hold_t;
+
+
+/* what a request knows of its token */
+
+struct ngx_http_bog_ctx_s {
+    ngx_http_request_t       *request;
+    ngx_http_bog_source_t    *source;
+    ngx_http_bog_token_t     *token;
+    ngx_http_bog_token_t     *kept;         /* the last one, referred to */
+    ngx_http_bog_hold_t      *hold;         /* or NULL */
+
     ngx_msec_t                held;         /* so far, in all holds */
 
     ngx_msec_t                filled;       /* when what follows was so */
-    bog_policy_t              policy;
+    uint32_t                  error;        /* bog_error_e of the last fetch */
+    uint32_t                  status;
 
     ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
     ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
     unsigned                  given:1;      /* the token, to the request */
     unsigned                  redirected:1;
-    unsigned                  waiting:1;
-    unsigned                  resumed:1;
-} ngx_http_bog_ctx_t;
+};
 
 
 /* Returns the request's context, or NULL where there is none yet. */
-ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(ngx_http_request_t *r);
+static ngx_inline ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(
+    ngx_http_request_t *r);
+
+/* The same after an internal redirect, which forgets it. */
+ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
 
 /*
  * Returns the request's context with the state of the source, as it was when
@@ -52,13 +72,14 @@ ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(ngx_http_request_t *r);
  * the copy.  NULL where memory is out.
  */
 ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
-    ngx_http_bog_source_t *source);
+    ngx_http_bog_source_t *source, bog_time_t *now);
 
 /*
  * Returns the token for the request, or NULL; never one that has ended, even
  * where it was given to the request before.
  */
-ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_bog_ctx_t *ctx);
+ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_request_t *r,
+    ngx_http_bog_source_t *source);
 
 /* Takes what the source has now for the request. */
 void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
@@ -69,8 +90,19 @@ void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
  */
 void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 
-/* A cleanup: the request does not wait any more. */
+/* A cleanup, of a hold: the request does not wait any more. */
 void ngx_http_bog_leave(void *data);
+
+
+static ngx_inline ngx_http_bog_ctx_t *
+ngx_http_bog_find_ctx(ngx_http_request_t *r)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
+
+    return (ctx || !r->internal) ? ctx : ngx_http_bog_recover_ctx(r);
+}
 
 
 #endif /* _NGX_HTTP_BOG_CTX_H_INCLUDED_ */

@@ -8,10 +8,14 @@
 #include "ngx_http_bog_hold.h"
 
 
+static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
+    ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
-static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
+static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
+static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
+    ngx_http_bog_hold_t *hold);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -25,9 +29,7 @@ static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_bog_hold_handler(ngx_http_request_t *r)
 {
-    int64_t                   next;
     bog_time_t                now;
-    ngx_http_bog_ctx_t       *ctx;
     ngx_http_bog_loc_conf_t  *blcf;
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
@@ -36,36 +38,56 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ctx = ngx_http_bog_get_ctx(r, blcf->source);
+    ngx_http_bog_now(&now);
+
+    /* most requests need nothing until they are given the token */
+
+    if (ngx_http_bog_source_fresh(blcf->source, &now)
+        && ngx_http_get_module_ctx(r, ngx_http_bog_module) == NULL
+        && !r->internal)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_bog_hold_ctx(r, blcf, &now);
+}
+
+
+static ngx_int_t
+ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
+    bog_time_t *now)
+{
+    int64_t              next;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_get_ctx(r, blcf->source, now);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->waiting) {
+    if (ctx->hold && ctx->hold->waiting) {
         return NGX_AGAIN;
     }
 
-    ngx_http_bog_now(&now);
-
     if (ctx->redirected || ctx->token == NULL
-        || !ngx_http_bog_token_valid(ctx->token, &now))
+        || !ngx_http_bog_token_valid(ctx->token, now))
     {
         ctx->redirected = 0;
-        ngx_http_bog_fill_ctx(ctx, &now);
+        ngx_http_bog_fill_ctx(ctx, now);
     }
 
     if (ctx->token) {
         return ngx_http_bog_pass(ctx);
     }
 
-    if (ctx->resumed && ctx->outcome != NGX_OK) {
-        ctx->resumed = 0;
-        next = bog_policy_next(&ctx->policy, &now);
+    if (ctx->hold && ctx->hold->resumed && ctx->hold->outcome != NGX_OK) {
+        ctx->hold->resumed = 0;
+        next = bog_policy_next(&ctx->source->record.policy, now);
 
-        return ngx_http_bog_refuse(r, ctx, blcf, next - now.mono);
+        return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
     }
 
-    return ngx_http_bog_hold(r, ctx, blcf, &now);
+    return ngx_http_bog_hold(r, ctx, blcf, now);
 }
 
 
@@ -73,8 +95,9 @@ static ngx_int_t
 ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
 {
-    int64_t     next;
-    ngx_msec_t  left;
+    int64_t               next;
+    ngx_msec_t            left;
+    ngx_http_bog_hold_t  *hold;
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
@@ -95,7 +118,9 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
     }
 
-    if (ngx_http_bog_hold_watch_client(r, ctx) != NGX_OK) {
+    hold = ngx_http_bog_hold_create(r, ctx);
+
+    if (hold == NULL || ngx_http_bog_hold_watch_client(r, hold) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -104,28 +129,57 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     r->write_event_handler = ngx_http_request_empty_handler;
 
-    ctx->event.handler = ngx_http_bog_hold_event_handler;
-    ctx->event.data = ctx;
-    ctx->event.log = r->connection->log;
+    hold->waiting = 1;
+    hold->resumed = 0;
+    hold->began = ngx_current_msec;
 
-    ctx->waiter.handler = ngx_http_bog_hold_waiter_handler;
+    ngx_add_timer(&hold->event, left);
 
-    ctx->waiting = 1;
-    ctx->resumed = 0;
-    ctx->began = ngx_current_msec;
-
-    ngx_add_timer(&ctx->event, left);
-
-    ngx_http_bog_source_wait(ctx->source, &ctx->waiter);
+    ngx_http_bog_source_wait(hold->source, &hold->waiter);
 
     return NGX_AGAIN;
+}
+
+
+/* one for all holds of a request */
+
+static ngx_http_bog_hold_t *
+ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
+{
+    ngx_http_bog_hold_t  *hold;
+
+    hold = ctx->hold;
+
+    if (hold == NULL) {
+        hold = ngx_pcalloc(r->pool, sizeof(ngx_http_bog_hold_t));
+        if (hold == NULL) {
+            return NULL;
+        }
+
+        hold->ctx = ctx;
+        hold->request = r;
+        hold->ident = (ngx_socket_t) -1;
+
+        hold->event.handler = ngx_http_bog_hold_event_handler;
+        hold->event.data = hold;
+        hold->event.log = r->connection->log;
+
+        hold->waiter.handler = ngx_http_bog_hold_waiter_handler;
+
+        ctx->hold = hold;
+    }
+
+    hold->source = ctx->source;
+
+    return hold;
 }
 
 
 /* whoever ends the request, it leaves; a client that does is seen */
 
 static ngx_int_t
-ngx_http_bog_hold_watch_client(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
+ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
+    ngx_http_bog_hold_t *hold)
 {
     ngx_event_t         *rev;
     ngx_http_cleanup_t  *cln;
@@ -136,7 +190,7 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
     }
 
     cln->handler = ngx_http_bog_leave;
-    cln->data = ctx;
+    cln->data = hold;
 
     /* the connection is the active request's to read */
 
@@ -167,36 +221,36 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 static void
 ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 {
-    ngx_http_bog_ctx_t  *ctx;
+    ngx_http_bog_hold_t  *hold;
 
-    ctx = (ngx_http_bog_ctx_t *) ((u_char *) waiter
-                                  - offsetof(ngx_http_bog_ctx_t, waiter));
+    hold = (ngx_http_bog_hold_t *) ((u_char *) waiter
+                                    - offsetof(ngx_http_bog_hold_t, waiter));
 
-    ctx->outcome = rc;
+    hold->outcome = rc;
 
-    ngx_post_event(&ctx->event, &ngx_posted_events);
+    ngx_post_event(&hold->event, &ngx_posted_events);
 }
 
 
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-    ngx_http_bog_ctx_t  *ctx;
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_bog_hold_t  *hold;
 
-    ctx = ev->data;
-    r = ctx->request;
+    hold = ev->data;
+    r = hold->request;
     c = r->connection;
 
     ngx_http_set_log_request(c->log, r);
 
-    if (ctx->waiter.queued) {
+    if (hold->waiter.queued) {
 
         /* the deadline */
 
-        ctx->outcome = NGX_ERROR;
-        ngx_http_bog_source_leave(ctx->source, &ctx->waiter);
+        hold->outcome = NGX_ERROR;
+        ngx_http_bog_source_leave(hold->source, &hold->waiter);
     }
 
     if (ev->timer_set) {
@@ -209,12 +263,12 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ev->timedout = 0;
 
-    ctx->waiting = 0;
-    ctx->resumed = 1;
-    ctx->held += ngx_current_msec - ctx->began;
+    hold->waiting = 0;
+    hold->resumed = 1;
+    hold->ctx->held += ngx_current_msec - hold->began;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "bog resume: %i, held: %M", ctx->outcome, ctx->held);
+                   "bog resume: %i, held: %M", hold->outcome, hold->ctx->held);
 
     if (r == c->data) {
         r->read_event_handler = ngx_http_block_reading;
@@ -236,7 +290,9 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 static ngx_int_t
 ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
 {
-    ctx->resumed = 0;
+    if (ctx->hold) {
+        ctx->hold->resumed = 0;
+    }
 
     /* of a location that refused it before */
 

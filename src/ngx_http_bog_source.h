@@ -63,6 +63,15 @@ ngx_http_bog_source_t *ngx_http_bog_source_create(ngx_conf_t *cf,
 ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle);
 
 /*
+ * Says whether the source's token is the one that ngx_http_bog_source_token()
+ * would return: nothing has changed, and no refresh is due.
+ */
+#define ngx_http_bog_source_fresh(source, now)                                \
+    ((source)->slot->version == (source)->version                             \
+     && (source)->token                                                       \
+     && !ngx_http_bog_token_refreshing((source)->token, now))
+
+/*
  * Returns the token that may be given out now, or NULL.  The caller takes its
  * own reference by "refs++" and drops it by ngx_http_bog_token_free().
  */

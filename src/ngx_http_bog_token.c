@@ -7,17 +7,11 @@
 #include "ngx_http_bog_token.h"
 
 
-void
-ngx_http_bog_now(bog_time_t *now)
+#if (NGX_PTR_SIZE != 8)
+
+int64_t
+ngx_http_bog_mono(void)
 {
-    ngx_time_t  *tp;
-
-#if (NGX_PTR_SIZE == 8)
-
-    now->mono = (int64_t) ngx_current_msec;
-
-#else
-
     struct timespec    ts;
 
     static int64_t     mono;
@@ -36,14 +30,10 @@ ngx_http_bog_now(bog_time_t *now)
         last = ngx_current_msec;
     }
 
-    now->mono = mono;
+    return mono;
+}
 
 #endif
-
-    tp = ngx_timeofday();
-
-    now->wall = (int64_t) tp->sec * 1000 + tp->msec;
-}
 
 
 ngx_http_bog_token_t *

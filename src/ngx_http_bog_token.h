@@ -39,7 +39,14 @@ typedef struct {
 
 
 /* Tells the time on both clocks, as of this turn of the event loop. */
-void ngx_http_bog_now(bog_time_t *now);
+static ngx_inline void ngx_http_bog_now(bog_time_t *now);
+
+#if (NGX_PTR_SIZE != 8)
+
+/* Returns the mono time, for which ngx_current_msec is too short here. */
+int64_t ngx_http_bog_mono(void);
+
+#endif
 
 /*
  * Copies token and record from the store, with one reference, for the caller.
@@ -50,6 +57,23 @@ ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
 
 /* Drops one reference, and with the last one the token. */
 void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
+
+
+static ngx_inline void
+ngx_http_bog_now(bog_time_t *now)
+{
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    now->wall = (int64_t) tp->sec * 1000 + tp->msec;
+
+#if (NGX_PTR_SIZE == 8)
+    now->mono = (int64_t) ngx_current_msec;
+#else
+    now->mono = ngx_http_bog_mono();
+#endif
+}
 
 
 #endif /* _NGX_HTTP_BOG_TOKEN_H_INCLUDED_ */

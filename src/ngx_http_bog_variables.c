@@ -11,7 +11,7 @@
 
 
 static ngx_http_bog_ctx_t *ngx_http_bog_variable_ctx(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v);
+    ngx_http_variable_value_t *v, bog_time_t *now);
 static void ngx_http_bog_variable_set(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
 static ngx_int_t ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
@@ -114,7 +114,8 @@ ngx_http_bog_token_used(ngx_conf_t *cf)
 /* returns NULL, and v without a value, in a location that takes no part */
 
 static ngx_http_bog_ctx_t *
-ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v)
+ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    bog_time_t *now)
 {
     ngx_http_bog_loc_conf_t  *blcf;
 
@@ -126,7 +127,9 @@ ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v)
         return NULL;
     }
 
-    return ngx_http_bog_get_ctx(r, blcf->source);
+    ngx_http_bog_now(now);
+
+    return ngx_http_bog_get_ctx(r, blcf->source, now);
 }
 
 
@@ -146,19 +149,18 @@ static ngx_int_t
 ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_http_bog_ctx_t    *ctx;
-    ngx_http_bog_token_t  *token;
+    ngx_http_bog_token_t     *token;
+    ngx_http_bog_loc_conf_t  *blcf;
 
-    ctx = ngx_http_bog_variable_ctx(r, v);
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    if (ctx == NULL) {
-        return NGX_OK;
-    }
-
-    token = ngx_http_bog_give_token(ctx);
+    token = blcf->source ? ngx_http_bog_give_token(r, blcf->source) : NULL;
 
     if (token) {
         ngx_http_bog_variable_set(v, token->data, token->len);
+
+    } else {
+        v->not_found = 1;
     }
 
     return NGX_OK;
@@ -173,9 +175,7 @@ ngx_http_bog_variable_state(ngx_http_request_t *r,
     ngx_str_t            state;
     ngx_http_bog_ctx_t  *ctx;
 
-    ctx = ngx_http_bog_variable_ctx(r, v);
-
-    ngx_http_bog_now(&now);
+    ctx = ngx_http_bog_variable_ctx(r, v, &now);
 
     if (ctx == NULL) {
         ngx_str_set(&state, "off");
@@ -206,15 +206,13 @@ ngx_http_bog_variable_expires(ngx_http_request_t *r,
     ngx_http_bog_ctx_t    *ctx;
     ngx_http_bog_token_t  *token;
 
-    ctx = ngx_http_bog_variable_ctx(r, v);
+    ctx = ngx_http_bog_variable_ctx(r, v, &now);
 
     if (ctx == NULL || ctx->token == NULL) {
         return NGX_OK;
     }
 
     token = ctx->token;
-
-    ngx_http_bog_now(&now);
 
     left = token->expires - now.mono;
     left_wall = token->until_wall + (token->expires - token->until) - now.wall;
@@ -236,9 +234,10 @@ static ngx_int_t
 ngx_http_bog_variable_id(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    bog_time_t           now;
     ngx_http_bog_ctx_t  *ctx;
 
-    ctx = ngx_http_bog_variable_ctx(r, v);
+    ctx = ngx_http_bog_variable_ctx(r, v, &now);
 
     if (ctx && ctx->token) {
         ngx_http_bog_variable_set(v, ctx->token->id, sizeof(ctx->token->id));
@@ -254,17 +253,18 @@ ngx_http_bog_variable_error(ngx_http_request_t *r,
 {
     u_char              *p;
     ngx_str_t           *name;
+    bog_time_t           now;
     ngx_http_bog_ctx_t  *ctx;
 
-    ctx = ngx_http_bog_variable_ctx(r, v);
+    ctx = ngx_http_bog_variable_ctx(r, v, &now);
 
-    if (ctx == NULL || ctx->policy.error == BOG_ERROR_NONE) {
+    if (ctx == NULL || ctx->error == BOG_ERROR_NONE) {
         return NGX_OK;
     }
 
-    name = &ngx_http_bog_error_names[ctx->policy.error];
+    name = &ngx_http_bog_error_names[ctx->error];
 
-    if (ctx->policy.error != BOG_ERROR_HTTP) {
+    if (ctx->error != BOG_ERROR_HTTP) {
         ngx_http_bog_variable_set(v, name->data, name->len);
         return NGX_OK;
     }
@@ -274,8 +274,7 @@ ngx_http_bog_variable_error(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name,
-                                                ctx->policy.status)
+    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name, ctx->status)
                                     - p);
 
     return NGX_OK;
