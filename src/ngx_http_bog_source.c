@@ -51,6 +51,7 @@ static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_copy(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_drop(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
@@ -58,7 +59,8 @@ static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
 static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_woken(void);
-static void ngx_http_bog_source_watch(void);
+static void ngx_http_bog_source_await(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_watch(ngx_msec_t delay);
 static void ngx_http_bog_source_watch_handler(ngx_event_t *ev);
 
 
@@ -159,6 +161,7 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
     ngx_http_bog_token_t  *token;
 
     ngx_http_bog_source_sync(source);
+    ngx_http_bog_source_copy(source);
 
     token = source->token;
 
@@ -221,7 +224,7 @@ ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     if (ngx_queue_empty(&source->waiters)) {
         source->failures = source->record.failures;
         ngx_queue_insert_tail(&ngx_http_bog_worker.waiting, &source->waiting);
-        ngx_http_bog_source_watch();
+        ngx_http_bog_source_await(source);
     }
 
     ngx_queue_insert_tail(&source->waiters, &waiter->queue);
@@ -514,39 +517,55 @@ ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
 }
 
 
+/* a worker that gives out no tokens of the source has no copy of them either */
+
 static void
 ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
 {
-    ngx_atomic_uint_t      version;
-    ngx_http_bog_token_t  *token;
-
-    if (source->slot->version == source->version) {
+    if (source->slot->version == source->seen) {
         return;
     }
 
-    version = ngx_http_bog_store_read(source->account, &source->record, NULL);
-
-    token = source->token;
+    source->seen = ngx_http_bog_store_read(source->account, &source->record,
+                                           NULL, 0);
 
     if (source->record.len == 0) {
         ngx_http_bog_source_drop(source);
+        source->version = source->seen;
 
-    } else if (token == NULL || token->number != source->record.token) {
+    } else if (source->token
+               && source->token->number == source->record.token)
+    {
+        source->version = source->seen;
+    }
+}
 
-        token = ngx_http_bog_token_copy(source->account, &source->record,
-                                        &version);
-        if (token == NULL) {
-            return;
-        }
 
-        if (source->token) {
-            ngx_http_bog_token_free(source->token);
-        }
+static void
+ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
+{
+    ngx_http_bog_token_t  *token;
 
-        source->token = token;
+    if (source->version == source->seen) {
+        return;
     }
 
-    source->version = version;
+    token = ngx_http_bog_token_copy(source->account, &source->record,
+                                    &source->seen);
+    if (token == NULL) {
+        return;
+    }
+
+    if (source->token) {
+        ngx_http_bog_token_free(source->token);
+    }
+
+    source->token = token;
+    source->version = source->seen;
+
+    if (token->len == 0) {
+        ngx_http_bog_source_drop(source);
+    }
 }
 
 
@@ -579,7 +598,10 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
     ngx_http_bog_now(&now);
 
     ngx_http_bog_source_publish(source, fetch, &now);
-    ngx_http_bog_wake();
+
+    if (ngx_http_bog_store_waited(source->account)) {
+        ngx_http_bog_wake();
+    }
 
     ngx_http_bog_source_sync(source);
     ngx_http_bog_source_deliver(source, &now);
@@ -644,7 +666,7 @@ ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
         return;
     }
 
-    if (source->token && ngx_http_bog_token_valid(source->token, now)) {
+    if (ngx_http_bog_source_token(source, now)) {
         rc = NGX_OK;
 
     } else if (source->failures != source->record.failures) {
@@ -691,18 +713,50 @@ ngx_http_bog_source_woken(void)
 
         ngx_http_bog_source_sync(source);
         ngx_http_bog_source_deliver(source, &now);
+
+        if (!ngx_queue_empty(&source->waiters)) {
+            ngx_http_bog_source_await(source);
+        }
+    }
+}
+
+
+/* asks to be woken, and looks at once if that was too late */
+
+static void
+ngx_http_bog_source_await(ngx_http_bog_source_t *source)
+{
+    ngx_http_bog_store_wait(source->account);
+
+    if (source->slot->version != source->seen) {
+        ngx_http_bog_source_watch(1);
+
+    } else {
+        ngx_http_bog_source_watch(ngx_http_bog_wake_works()
+                                  ? NGX_HTTP_BOG_WATCH : NGX_HTTP_BOG_POLL);
     }
 }
 
 
 static void
-ngx_http_bog_source_watch(void)
+ngx_http_bog_source_watch(ngx_msec_t delay)
 {
-    if (!ngx_http_bog_worker.watch.timer_set) {
-        ngx_add_timer(&ngx_http_bog_worker.watch,
-                      ngx_http_bog_wake_works() ? NGX_HTTP_BOG_WATCH
-                                                : NGX_HTTP_BOG_POLL);
+    ngx_event_t  *ev;
+
+    ev = &ngx_http_bog_worker.watch;
+
+    if (ev->timer_set) {
+
+        if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec)
+            <= (ngx_msec_int_t) delay)
+        {
+            return;
+        }
+
+        ngx_del_timer(ev);
     }
+
+    ngx_add_timer(ev, delay);
 }
 
 
@@ -730,9 +784,5 @@ ngx_http_bog_source_watch_handler(ngx_event_t *ev)
 
         source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
         (void) ngx_http_bog_source_run(source, &now);
-    }
-
-    if (!ngx_queue_empty(&ngx_http_bog_worker.waiting)) {
-        ngx_http_bog_source_watch();
     }
 }

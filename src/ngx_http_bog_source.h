@@ -36,7 +36,8 @@ struct ngx_http_bog_source_s {
     /* event ident must be after 3 pointers as in ngx_connection_t */
     ngx_socket_t              ident;
 
-    ngx_atomic_uint_t         version;      /* of what follows */
+    ngx_atomic_uint_t         version;      /* of the token, */
+    ngx_atomic_uint_t         seen;         /* and of what follows */
     ngx_http_bog_record_t     record;
     ngx_uint_t                failures;     /* that the waiters know of */
 

@@ -64,7 +64,7 @@ static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
     ngx_uint_t i);
 static void ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i);
 static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
-    ngx_http_bog_record_t *record, u_char *token);
+    ngx_http_bog_record_t *record, u_char *token, size_t size);
 static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
     ngx_atomic_uint_t version, ngx_uint_t i);
 static ngx_int_t ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
@@ -189,10 +189,28 @@ ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone)
 
 ngx_atomic_uint_t
 ngx_http_bog_store_read(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, u_char *token)
+    ngx_http_bog_record_t *record, u_char *token, size_t size)
 {
     return ngx_http_bog_store_copy(ngx_http_bog_store_slot(account), record,
-                                   token);
+                                   token, size);
+}
+
+
+void
+ngx_http_bog_store_wait(ngx_http_bog_account_t *account)
+{
+    ngx_http_bog_store_slot(account)->waited = 1;
+
+    /* a barrier to the processor too, which ngx_memory_barrier() need not be */
+
+    (void) ngx_atomic_fetch_add(&ngx_http_bog_store_slot(account)->waited, 0);
+}
+
+
+ngx_uint_t
+ngx_http_bog_store_waited(ngx_http_bog_account_t *account)
+{
+    return ngx_atomic_cmp_set(&ngx_http_bog_store_slot(account)->waited, 1, 0);
 }
 
 
@@ -305,7 +323,8 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
     next = &slot->areas[i];
 
     do {
-        version = ngx_http_bog_store_copy(slot, &next->record, next->token);
+        version = ngx_http_bog_store_copy(slot, &next->record, next->token,
+                                          BOG_OAUTH_TOKEN_MAX);
         rc = handler(next, change);
 
     } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
@@ -383,7 +402,7 @@ ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i)
 
 static ngx_atomic_uint_t
 ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
-    ngx_http_bog_record_t *record, u_char *token)
+    ngx_http_bog_record_t *record, u_char *token, size_t size)
 {
     ngx_atomic_uint_t     version;
     ngx_http_bog_area_t  *area;
@@ -400,8 +419,7 @@ ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
         /* an area that is written to anew may say anything */
 
         if (token) {
-            ngx_memcpy(token, area->token,
-                       ngx_min(record->len, BOG_OAUTH_TOKEN_MAX));
+            ngx_memcpy(token, area->token, ngx_min(record->len, size));
         }
 
         ngx_memory_barrier();

@@ -61,6 +61,7 @@ typedef struct {
     ngx_atomic_t           version;         /* its low bits: the valid area */
     ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
                                             /* those who write */
+    ngx_atomic_t           waited;          /* 1: somebody waits for a word */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
@@ -85,11 +86,19 @@ ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 
 /*
- * Copies the record, and with token not NULL the token too, of the same
- * moment.  Returns the version that was read.
+ * Copies the record, and up to size bytes of the token, of the same moment.
+ * Returns the version that was read.
  */
 ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, u_char *token);
+    ngx_http_bog_record_t *record, u_char *token, size_t size);
+
+/*
+ * Who waits for what is published next says so first and looks at the version
+ * afterwards; who publishes asks afterwards whether to wake anybody.  So none
+ * misses it.  Asking takes the word back.
+ */
+void ngx_http_bog_store_wait(ngx_http_bog_account_t *account);
+ngx_uint_t ngx_http_bog_store_waited(ngx_http_bog_account_t *account);
 
 /*
  * What follows returns NGX_AGAIN, which is logged, and changes nothing, where

@@ -7,6 +7,10 @@
 #include "ngx_http_bog_token.h"
 
 
+static ngx_http_bog_token_t *ngx_http_bog_token_alloc(
+    ngx_http_bog_account_t *account, size_t size);
+
+
 #if (NGX_PTR_SIZE != 8)
 
 int64_t
@@ -42,18 +46,24 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
 {
     ngx_http_bog_token_t  *token;
 
-    token = bog_memory_alloc(sizeof(ngx_http_bog_token_t));
+    for ( ;; ) {
+        token = ngx_http_bog_token_alloc(account, record->len);
+        if (token == NULL) {
+            return NULL;
+        }
 
-    if (token == NULL) {
-        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                      "no memory for the token of client \"%V\"",
-                      &account->client_id);
-        return NULL;
+        *version = ngx_http_bog_store_read(account, record, token->data,
+                                           token->size);
+
+        if (record->len <= token->size) {
+            break;
+        }
+
+        /* a longer one has come since the record was last read */
+
+        ngx_http_bog_token_free(token);
     }
 
-    *version = ngx_http_bog_store_read(account, record, token->data);
-
-    token->refs = 1;
     token->number = record->token;
     token->expires = record->policy.expires;
     token->refresh = record->policy.refresh;
@@ -69,10 +79,32 @@ ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
 }
 
 
+static ngx_http_bog_token_t *
+ngx_http_bog_token_alloc(ngx_http_bog_account_t *account, size_t size)
+{
+    ngx_http_bog_token_t  *token;
+
+    token = bog_memory_alloc(offsetof(ngx_http_bog_token_t, data) + size);
+
+    if (token == NULL) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                      "no memory for the token of client \"%V\"",
+                      &account->client_id);
+        return NULL;
+    }
+
+    token->refs = 1;
+    token->size = size;
+
+    return token;
+}
+
+
 void
 ngx_http_bog_token_free(ngx_http_bog_token_t *token)
 {
     if (--token->refs == 0) {
-        bog_memory_free(token, sizeof(ngx_http_bog_token_t));
+        bog_memory_free(token,
+                        offsetof(ngx_http_bog_token_t, data) + token->size);
     }
 }

@@ -25,8 +25,9 @@ typedef struct {
     int64_t                   until;        /* mono */
     int64_t                   until_wall;
     u_char                    id[16];
+    size_t                    size;         /* that data has room for */
     size_t                    len;
-    u_char                    data[BOG_OAUTH_TOKEN_MAX];
+    u_char                    data[1];
 } ngx_http_bog_token_t;
 
 
@@ -50,7 +51,8 @@ int64_t ngx_http_bog_mono(void);
 
 /*
  * Copies token and record from the store, with one reference, for the caller.
- * Returns NULL where memory is out.
+ * Returns NULL where memory is out.  Where there is no token any more, its len
+ * is 0.
  */
 ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, ngx_atomic_uint_t *version);
