@@ -43,6 +43,10 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
                 ngx_http_bog_check_answer(r, ctx);
 
+                /* nor has the new location been given any so far */
+
+                ctx->given = 0;
+
                 return ctx;
             }
         }
@@ -219,8 +223,11 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
         }
     }
 
-    ctx->token = token;
-    ctx->given = 0;
+    if (token != ctx->token) {
+        ctx->token = token;
+        ctx->given = 0;
+    }
+
     ctx->filled = ngx_current_msec;
     ctx->error = ctx->source->record.policy.error;
     ctx->status = ctx->source->record.policy.status;

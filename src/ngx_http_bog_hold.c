@@ -30,11 +30,27 @@ ngx_int_t
 ngx_http_bog_hold_handler(ngx_http_request_t *r)
 {
     bog_time_t                now;
+    ngx_http_bog_ctx_t       *ctx;
     ngx_http_bog_loc_conf_t  *blcf;
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    if (blcf->source == NULL || r->content_handler == NULL) {
+    /* before another upstream takes the place of the one that has answered */
+
+    ctx = ngx_http_bog_find_ctx(r);
+
+    if (blcf->source == NULL) {
+
+        /* a token that was read elsewhere is not what this location sends */
+
+        if (ctx) {
+            ctx->given = 0;
+        }
+
+        return NGX_DECLINED;
+    }
+
+    if (r->content_handler == NULL) {
         return NGX_DECLINED;
     }
 
@@ -42,10 +58,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 
     /* most requests need nothing until they are given the token */
 
-    if (ngx_http_bog_source_fresh(blcf->source, &now)
-        && ngx_http_get_module_ctx(r, ngx_http_bog_module) == NULL
-        && !r->internal)
-    {
+    if (ctx == NULL && ngx_http_bog_source_fresh(blcf->source, &now)) {
         return NGX_DECLINED;
     }
 

@@ -364,6 +364,61 @@ subtest 'a 401 that is not the API\'s' => sub {
 };
 
 
+# A token was read, but it is not what the server got that says 401.
+
+for my $case (
+    ['error_page with a location that takes no part' => '
+            location /broken {
+                proxy_pass http://127.0.0.1:%%PORT_1%%/502;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 502 = @other;
+            }
+            location @other {
+                bog_token off;
+                rewrite ^ /401 break;
+                proxy_pass http://127.0.0.1:%%PORT_1%%;
+            }'],
+
+    ['a token that the server {} reads' => '
+            set $token $bog_bearer_token;
+
+            location /broken {
+                bog_token off;
+                proxy_pass http://127.0.0.1:%%PORT_1%%/401;
+            }'],
+) {
+    my ($name, $locations) = @$case;
+
+    subtest "a 401 of another server: $name" => sub {
+        my $bank = bank();
+
+        my $nginx = gateway($bank,
+            http => '
+            server {
+                listen 127.0.0.1:%%PORT_1%%;
+                bog_token off;
+                location /401 { return 401; }
+                location /502 { return 502; }
+            }',
+            locations => "
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization \"Bearer \$bog_bearer_token\";
+            }
+            $locations");
+
+        is(get($nginx->port, '/')->{status}, 200, 'a token');
+        is(get($nginx->port, '/broken')->{status}, 401, 'the answer');
+        is(get($nginx->port, '/')->{status}, 200, 'it stays');
+        is($bank->count, 1, 'one token request');
+        is(count_of($nginx, qr/was rejected/), 0, 'nothing is said of it');
+
+        finish($nginx);
+    };
+}
+
+
 subtest 'a 401 from the cache' => sub {
     my $bank = bank();
 
@@ -434,6 +489,31 @@ for my $case (
                 bog_token off;
                 proxy_pass http://%%API%%;
                 proxy_set_header Authorization "";
+            }'],
+
+    ['error_page with another server' => '200', '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                proxy_intercept_errors on;
+                error_page 401 = @other;
+            }
+            location @other {
+                bog_token off;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer good";
+            }'],
+
+    ['error_page with a location that has read the token' => '401', '
+            location / {
+                proxy_pass http://127.0.0.1:%%PORT_1%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+                error_page 502 = @other;
+            }
+            location @other {
+                set $token $bog_bearer_token;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $token";
             }'],
 
     ['error_page with a location that is closed' => '403', '
