@@ -17,6 +17,8 @@
 
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+static ngx_int_t ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx);
+static void ngx_http_bog_end(void *data);
 static ngx_int_t ngx_http_bog_keep_token(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_drop_ctx(void *data);
 static void ngx_http_bog_drop_token(void *data);
@@ -47,7 +49,7 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
                 ctx->given = 0;
 
-                return ctx;
+                return ngx_http_bog_watch_end(ctx) == NGX_OK ? ctx : NULL;
             }
         }
     }
@@ -194,7 +196,43 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
+    if (ngx_http_bog_watch_end(ctx) != NGX_OK) {
+        return NULL;
+    }
+
     return ctx;
+}
+
+
+/* a "post_action" sends no header: no filter sees what it was answered */
+
+static ngx_int_t
+ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx)
+{
+    ngx_http_cleanup_t  *cln;
+
+    if (!ctx->request->post_action) {
+        return NGX_OK;
+    }
+
+    cln = ngx_http_cleanup_add(ctx->request, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_bog_end;
+    cln->data = ctx;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_end(void *data)
+{
+    ngx_http_bog_ctx_t *ctx = data;
+
+    ngx_http_bog_check_answer(ctx->request, ctx);
 }
 
 

@@ -205,9 +205,12 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
     cln->handler = ngx_http_bog_leave;
     cln->data = hold;
 
-    /* the connection is the active request's to read */
+    /*
+     * The connection is the active request's to read.  A "post_action" is for
+     * a client that has its answer, and may have left.
+     */
 
-    if (r != r->connection->data) {
+    if (r != r->connection->data || r->post_action) {
         return NGX_OK;
     }
 

@@ -503,6 +503,33 @@ END
 };
 
 
+subtest 'post_action' => sub {
+    my ($bank, $nginx) = cold(<<'END');
+        location / { bog_token off; post_action /after;
+                     proxy_pass http://127.0.0.1:%%API%%; }
+        location = /after { internal; %%PASS%% }
+END
+
+    my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+        PeerPort => $nginx->port) or die "connect: $@\n";
+
+    print {$client} "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    like(scalar <$client>, qr/ 401 /, 'answered');
+    ok($nginx->wait_active(1), 'held');
+
+    close $client;
+    pass_time(0.1);
+    is($nginx->active, 1, 'no matter that the client leaves');
+
+    $bank->release;
+    ok($bank->wait_count(api => 2), 'it passes');
+    is(($bank->api_requests)[1]{state}, 'valid', 'with the token');
+
+    ends($bank, $nginx);
+};
+
+
 subtest 'inner requests that get none' => sub {
     my ($bank, $nginx) = cold(<<'END');
         bog_wait_timeout 300ms;

@@ -516,6 +516,19 @@ for my $case (
                 proxy_set_header Authorization "Bearer $token";
             }'],
 
+    ['post_action' => '200', '
+            location / {
+                bog_token off;
+                post_action /copy;
+                proxy_pass http://%%API%%/ok;
+                proxy_set_header Authorization "Bearer good";
+            }
+            location = /copy {
+                internal;
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }'],
+
     ['error_page with a location that is closed' => '403', '
             location / {
                 proxy_pass http://%%API%%;
