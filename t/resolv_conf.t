@@ -134,4 +134,78 @@ subtest 'no name server at start' => sub {
 };
 
 
+# What is no line of a name server is passed over, and none keeps nginx from
+# its start. The one that is good is found wherever it is, by nginx itself: when
+# it starts, libc finds no address.
+
+my $good = "nameserver $server\n";
+
+my @cases = (
+    ['blanks around it' => "\t nameserver \t $server \t\n"],
+    ['a comment behind it' => "nameserver $server#one\n"],
+    ['another one' => "nameserver $server;one\n"],
+    ['no end of the line' => "nameserver $server"],
+    ['the end of DOS' => "nameserver $server\r\n"],
+    ['empty lines' => "\n\n \n\t\n$good\n\n"],
+    ['lines that say nothing' => "nameserver\nnameserver \nnameserver  \t\n"
+                                 . "nameserver #\n$good"],
+    ['half a word' => "name\nnameserve\nnameserver127.0.0.1\n"
+                      . "nameservers 127.0.0.1\n$good"],
+    ['comments' => "#nameserver 127.0.0.1\n; nameserver 127.0.0.1\n$good"],
+    ['no addresses' => "nameserver one\nnameserver 1.2.3\n"
+                       . "nameserver 1.2.3.4.5\nnameserver 127.0.0.1:53\n"
+                       . "nameserver [::1]\nnameserver ::g\n$good"],
+    ['a scope' => "nameserver fe80::1%lo\n$good"],
+    ['a long line' => 'nameserver ' . '1' x 5000 . "\n$good"],
+    ['bytes of all kinds' => join('', map { chr } 0 .. 255) . "\n$good"],
+);
+
+subtest 'odd lines' => sub {
+    my $dns = Bog::DNS->new(address => $server, port => 53);
+    $dns->answer($name => 'NXDOMAIN');
+
+    my @running = map {
+        my ($what, $text) = @$_;
+
+        write_file("$dir/resolv.conf", $text);
+
+        my $bank = bank();
+        [$what, $bank, gateway($bank)->start];
+    } @cases;
+
+    $dns->answer($name => ['127.0.0.1']);
+
+    for (@running) {
+        my ($what, $bank, $nginx) = @$_;
+
+        ok($bank->wait_requests(1), "$what: found");
+        is($nginx->stop, 0, "$what: stops");
+        $nginx->clean_log("$what: nothing bad in the log");
+    }
+};
+
+
+for my $case (
+    ['nothing' => ''],
+    ['a line' => "\n"],
+    ['no name server' => "search test\noptions timeout:1\n"],
+    ['none that is good' => "nameserver one\nnameserver fe80::1%lo\n"],
+) {
+    my ($what, $text) = @$case;
+
+    subtest "none to ask: $what" => sub {
+        write_file("$dir/resolv.conf", $text);
+
+        my $nginx = gateway(bank())->start;
+
+        is(get($nginx->port, '/')->{status}, 503, 'no token');
+        ok($nginx->wait_log(qr/token request failed: the name could not be /),
+           'and why');
+
+        is($nginx->stop, 0, 'stops');
+        $nginx->clean_log;
+    };
+}
+
+
 done_testing;
