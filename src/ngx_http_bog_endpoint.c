@@ -103,10 +103,6 @@ ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
         return u.err ? u.err : "";
     }
 
-    if (u.host.len == 0) {
-        return "no host in the URL";
-    }
-
     if (ngx_http_bog_endpoint_uri(cf, endpoint, &u) != NGX_OK) {
         return "";
     }
