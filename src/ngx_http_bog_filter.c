@@ -27,13 +27,17 @@ ngx_http_bog_filter(ngx_http_request_t *r)
 {
     ngx_http_bog_ctx_t  *ctx;
 
-    if (r->upstream
-        && r->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
-    {
-        ctx = ngx_http_bog_find_ctx(r);
+    ctx = ngx_http_bog_find_ctx(r);
 
-        if (ctx) {
-            ngx_http_bog_check_answer(r, ctx);
+    if (ctx) {
+        ngx_http_bog_check_answer(r, ctx);
+
+        /* error_page has found another answer */
+
+        if (ctx->retry_after
+            && r->headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+        {
+            ctx->retry_after->hash = 0;
         }
     }
 

@@ -610,6 +610,34 @@ END
 };
 
 
+# The header says when to come again, which is of no use with an answer.
+
+subtest 'Retry-After' => sub {
+    my ($bank, $nginx) = cold(<<'END');
+        bog_wait_timeout 100ms;
+
+        location /plain { %%PASS%% }
+        location /page { error_page 503 /sorry.html; %%PASS%% }
+        location /other { error_page 503 = @other; %%PASS%% }
+        location /given { error_page 503 =200 /sorry.html; %%PASS%% }
+
+        location @other { bog_token off; proxy_pass http://127.0.0.1:%%API%%; }
+END
+
+    my %answer = map { $_ => get($nginx->port, "/$_") }
+                     qw(plain page other given);
+
+    is(statuses(@answer{qw(plain page other given)}), '503 503 401 200',
+       'the answers');
+    like(retry_after($answer{$_}), qr/^[0-9]+$/, "$_ has one")
+        for qw(plain page);
+    is(retry_after($answer{$_}), undef, "$_ has none") for qw(other given);
+
+    $bank->release;
+    ends($bank, $nginx);
+};
+
+
 subtest 'a single process' => sub {
     my ($bank, $nginx) = cold(<<'END', master => 0);
         location / { %%PASS%% }
