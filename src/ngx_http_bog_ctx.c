@@ -49,7 +49,9 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
                 ctx->given = 0;
 
-                return ngx_http_bog_watch_end(ctx) == NGX_OK ? ctx : NULL;
+                (void) ngx_http_bog_watch_end(ctx);
+
+                return ctx;
             }
         }
     }
