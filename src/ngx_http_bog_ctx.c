@@ -16,6 +16,7 @@
 
 
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
 static ngx_int_t ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_end(void *data);
@@ -100,7 +101,10 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         return NULL;
     }
 
-    if (ctx->given) {
+    if (ctx->token && ngx_http_bog_ctx_dropped(ctx)) {
+        ngx_http_bog_fill_ctx(ctx, &now);
+
+    } else if (ctx->given) {
         ngx_http_bog_renew_ctx(ctx, &now);
     }
 
@@ -157,6 +161,21 @@ ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
                   sizeof(ctx->token->id), ctx->token->id,
                   &source->account->client_id,
                   (rc == NGX_OK) ? "dropped" : "kept");
+}
+
+
+/* not twice in one event: another worker may drop it between the two */
+
+static ngx_uint_t
+ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx)
+{
+    if (ngx_current_msec - ctx->looked < NGX_HTTP_BOG_STABLE) {
+        return 0;
+    }
+
+    ctx->looked = ngx_current_msec;
+
+    return ngx_http_bog_source_dropped(ctx->source, ctx->token);
 }
 
 
@@ -269,6 +288,7 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
     }
 
     ctx->filled = ngx_current_msec;
+    ctx->looked = ctx->filled;
     ctx->error = ctx->source->record.policy.error;
     ctx->status = ctx->source->record.policy.status;
 }

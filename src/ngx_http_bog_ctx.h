@@ -45,6 +45,7 @@ struct ngx_http_bog_ctx_s {
 
     ngx_msec_t                held;         /* so far, in all holds */
 
+    ngx_msec_t                looked;       /* for a token that was dropped */
     ngx_msec_t                filled;       /* when what follows was so */
     uint32_t                  error;        /* bog_error_e of the last fetch */
     uint32_t                  status;
@@ -75,8 +76,9 @@ ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
     ngx_http_bog_source_t *source, bog_time_t *now);
 
 /*
- * Returns the token for the request, or NULL; never one that has ended, even
- * where it was given to the request before.
+ * Returns the token for the request, or NULL; never one that has ended, or
+ * that another worker has dropped, even where it was given to the request
+ * before.
  */
 ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_request_t *r,
     ngx_http_bog_source_t *source);

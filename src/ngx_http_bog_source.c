@@ -278,6 +278,16 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 }
 
 
+ngx_uint_t
+ngx_http_bog_source_dropped(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token)
+{
+    ngx_http_bog_source_sync(source);
+
+    return token->number <= source->record.dropped;
+}
+
+
 static void
 ngx_http_bog_source_timer_handler(ngx_event_t *ev)
 {
@@ -529,12 +539,12 @@ ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
     source->seen = ngx_http_bog_store_read(source->account, &source->record,
                                            NULL, 0);
 
-    if (source->record.len == 0) {
+    if (source->token && source->token->number <= source->record.dropped) {
         ngx_http_bog_source_drop(source);
-        source->version = source->seen;
+    }
 
-    } else if (source->token
-               && source->token->number == source->record.token)
+    if (source->record.len == 0
+        || (source->token && source->token->number == source->record.token))
     {
         source->version = source->seen;
     }

@@ -104,5 +104,9 @@ void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
 ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
 
+/* Says whether any worker has dropped the token, or one that came later. */
+ngx_uint_t ngx_http_bog_source_dropped(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token);
+
 
 #endif /* _NGX_HTTP_BOG_SOURCE_H_INCLUDED_ */

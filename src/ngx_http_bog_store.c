@@ -593,6 +593,7 @@ ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
     }
 
     record->len = 0;
+    record->dropped = record->token;
 
     return NGX_OK;
 }

@@ -44,6 +44,8 @@ typedef struct {
     ngx_uint_t             token;           /* its number, 0: none so far */
     size_t                 len;             /* 0: none, or none any more */
     u_char                 id[16];          /* of the token, hex */
+    ngx_uint_t             dropped;         /* number of the last one that the
+                                               API has rejected, 0: none */
 
     ngx_uint_t             failures;        /* ever */
     uint32_t               told;            /* bog_error_e of the last one of

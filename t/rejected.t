@@ -49,6 +49,8 @@ sub gateway {
 
         server {
             listen 127.0.0.1:%%PORT%%;
+            listen 127.0.0.1:%%PORT_1%% reuseport;
+            add_header X-Worker \$pid always;
             $locations
         }
 END
@@ -236,6 +238,53 @@ subtest 'a request on its way to the API' => sub {
 
     finish($nginx);
 };
+
+
+# On the second port each worker has a share of its own. The token was read
+# early too, by a rewrite.
+
+for my $early (0, 1) {
+    my $name = 'many on their way, in all workers'
+               . ($early ? ', the token was looked at' : '');
+
+    subtest $name => sub {
+        my ($bank, $n) = (bank(), 40);
+        my $look = $early ? 'if ($bog_bearer_token = "none") { return 500; }' : '';
+
+        my $nginx = gateway($bank, workers => 4, status => 1, locations => "
+            location / {
+                $look
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization \"Bearer \$bog_bearer_token\";
+            }");
+
+        ended($bank, $nginx);
+
+        my @slow = map {
+            IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                  PeerPort => $nginx->port(1));
+        } 1 .. $n;
+
+        print {$_} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
+                   "Connection: close\r\nContent-Length: 10\r\n\r\n12345"
+            for @slow;
+
+        ok($nginx->wait_active($n), 'all send their bodies');
+        is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
+        ok($bank->wait_count(answered => 2), 'a new token comes');
+
+        print {$_} '67890' for @slow;
+        my @answers = map { my $fh = $_; local $/; <$fh> } @slow;
+
+        is(scalar(grep { m{^HTTP/1.1 200 } } @answers), $n,
+           'all were sent with the new one');
+        cmp_ok(scalar(keys %{ { map { /^X-Worker: (\d+)/m => 1 } @answers } }),
+               '>', 1, 'by more than one worker');
+        is($bank->count, 2, 'one more token request');
+
+        finish($nginx);
+    };
+}
 
 
 subtest 'while a refresh is under way' => sub {
