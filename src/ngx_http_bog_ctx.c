@@ -92,6 +92,7 @@ ngx_http_bog_token_t *
 ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 {
     bog_time_t           now;
+    ngx_uint_t           has_view;
     ngx_http_bog_ctx_t  *ctx;
 
     ngx_http_bog_now(&now);
@@ -101,6 +102,8 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         return NULL;
     }
 
+    has_view = ctx->has_view;
+
     if (ctx->token && ngx_http_bog_ctx_dropped(ctx)) {
         ngx_http_bog_fill_ctx(ctx, &now);
 
@@ -108,11 +111,30 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         ngx_http_bog_renew_ctx(ctx, &now);
     }
 
+    /* a value may have begun with what was said of the one before */
+
+    ctx->has_view = has_view;
+
     if (ctx->token) {
         ctx->given = 1;
     }
 
     return ctx->token;
+}
+
+
+ngx_http_bog_view_t *
+ngx_http_bog_view_ctx(ngx_http_bog_ctx_t *ctx)
+{
+    if (!ctx->has_view || ctx->viewed != ngx_current_msec) {
+        ctx->view.token = ctx->token;
+        ctx->view.error = ctx->error;
+        ctx->view.status = ctx->status;
+        ctx->viewed = ngx_current_msec;
+        ctx->has_view = 1;
+    }
+
+    return &ctx->view;
 }
 
 
@@ -289,6 +311,7 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 
     ctx->filled = ngx_current_msec;
     ctx->looked = ctx->filled;
+    ctx->has_view = 0;
     ctx->error = ctx->source->record.policy.error;
     ctx->status = ctx->source->record.policy.status;
 }

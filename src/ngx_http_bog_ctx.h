@@ -14,6 +14,15 @@
 typedef struct ngx_http_bog_ctx_s  ngx_http_bog_ctx_t;
 
 
+/* what the variables say, but for the token's own */
+
+typedef struct {
+    ngx_http_bog_token_t     *token;        /* the request refers to it */
+    uint32_t                  error;        /* bog_error_e of the last fetch */
+    uint32_t                  status;
+} ngx_http_bog_view_t;
+
+
 /* one that waits, or has: few do */
 
 typedef struct {
@@ -47,14 +56,18 @@ struct ngx_http_bog_ctx_s {
 
     ngx_msec_t                looked;       /* for a token that was dropped */
     ngx_msec_t                filled;       /* when what follows was so */
-    uint32_t                  error;        /* bog_error_e of the last fetch */
+    uint32_t                  error;
     uint32_t                  status;
+
+    ngx_msec_t                viewed;       /* when this was said */
+    ngx_http_bog_view_t       view;
 
     ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
     ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
     unsigned                  given:1;      /* the token, to the request */
     unsigned                  redirected:1;
+    unsigned                  has_view:1;
 };
 
 
@@ -82,6 +95,12 @@ ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
  */
 ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_request_t *r,
     ngx_http_bog_source_t *source);
+
+/*
+ * Returns what is to be said of the token.  What was said once stays so to the
+ * end of the event, even if the request is given another one.
+ */
+ngx_http_bog_view_t *ngx_http_bog_view_ctx(ngx_http_bog_ctx_t *ctx);
 
 /* Takes what the source has now for the request. */
 void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);

@@ -10,7 +10,7 @@
 #define NGX_HTTP_BOG_BEARER_TOKEN  "bog_bearer_token"
 
 
-static ngx_http_bog_ctx_t *ngx_http_bog_variable_ctx(ngx_http_request_t *r,
+static ngx_http_bog_view_t *ngx_http_bog_variable_view(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, bog_time_t *now);
 static void ngx_http_bog_variable_set(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
@@ -113,10 +113,11 @@ ngx_http_bog_token_used(ngx_conf_t *cf)
 
 /* returns NULL, and v without a value, in a location that takes no part */
 
-static ngx_http_bog_ctx_t *
-ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v,
-    bog_time_t *now)
+static ngx_http_bog_view_t *
+ngx_http_bog_variable_view(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, bog_time_t *now)
 {
+    ngx_http_bog_ctx_t       *ctx;
     ngx_http_bog_loc_conf_t  *blcf;
 
     v->not_found = 1;
@@ -129,7 +130,9 @@ ngx_http_bog_variable_ctx(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ngx_http_bog_now(now);
 
-    return ngx_http_bog_get_ctx(r, blcf->source, now);
+    ctx = ngx_http_bog_get_ctx(r, blcf->source, now);
+
+    return ctx ? ngx_http_bog_view_ctx(ctx) : NULL;
 }
 
 
@@ -171,19 +174,19 @@ static ngx_int_t
 ngx_http_bog_variable_state(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    bog_time_t           now;
-    ngx_str_t            state;
-    ngx_http_bog_ctx_t  *ctx;
+    bog_time_t            now;
+    ngx_str_t             state;
+    ngx_http_bog_view_t  *view;
 
-    ctx = ngx_http_bog_variable_ctx(r, v, &now);
+    view = ngx_http_bog_variable_view(r, v, &now);
 
-    if (ctx == NULL) {
+    if (view == NULL) {
         ngx_str_set(&state, "off");
 
-    } else if (ctx->token == NULL) {
+    } else if (view->token == NULL) {
         ngx_str_set(&state, "missing");
 
-    } else if (ngx_http_bog_token_refreshing(ctx->token, &now)) {
+    } else if (ngx_http_bog_token_refreshing(view->token, &now)) {
         ngx_str_set(&state, "refreshing");
 
     } else {
@@ -203,16 +206,16 @@ ngx_http_bog_variable_expires(ngx_http_request_t *r,
     u_char                *p;
     int64_t                left, left_wall;
     bog_time_t             now;
-    ngx_http_bog_ctx_t    *ctx;
+    ngx_http_bog_view_t   *view;
     ngx_http_bog_token_t  *token;
 
-    ctx = ngx_http_bog_variable_ctx(r, v, &now);
+    view = ngx_http_bog_variable_view(r, v, &now);
 
-    if (ctx == NULL || ctx->token == NULL) {
+    if (view == NULL || view->token == NULL) {
         return NGX_OK;
     }
 
-    token = ctx->token;
+    token = view->token;
 
     left = token->expires - now.mono;
     left_wall = token->until_wall + (token->expires - token->until) - now.wall;
@@ -234,13 +237,14 @@ static ngx_int_t
 ngx_http_bog_variable_id(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    bog_time_t           now;
-    ngx_http_bog_ctx_t  *ctx;
+    bog_time_t            now;
+    ngx_http_bog_view_t  *view;
 
-    ctx = ngx_http_bog_variable_ctx(r, v, &now);
+    view = ngx_http_bog_variable_view(r, v, &now);
 
-    if (ctx && ctx->token) {
-        ngx_http_bog_variable_set(v, ctx->token->id, sizeof(ctx->token->id));
+    if (view && view->token) {
+        ngx_http_bog_variable_set(v, view->token->id,
+                                  sizeof(view->token->id));
     }
 
     return NGX_OK;
@@ -251,20 +255,20 @@ static ngx_int_t
 ngx_http_bog_variable_error(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char              *p;
-    ngx_str_t           *name;
-    bog_time_t           now;
-    ngx_http_bog_ctx_t  *ctx;
+    u_char               *p;
+    ngx_str_t            *name;
+    bog_time_t            now;
+    ngx_http_bog_view_t  *view;
 
-    ctx = ngx_http_bog_variable_ctx(r, v, &now);
+    view = ngx_http_bog_variable_view(r, v, &now);
 
-    if (ctx == NULL || ctx->error == BOG_ERROR_NONE) {
+    if (view == NULL || view->error == BOG_ERROR_NONE) {
         return NGX_OK;
     }
 
-    name = &ngx_http_bog_error_names[ctx->error];
+    name = &ngx_http_bog_error_names[view->error];
 
-    if (ctx->error != BOG_ERROR_HTTP) {
+    if (view->error != BOG_ERROR_HTTP) {
         ngx_http_bog_variable_set(v, name->data, name->len);
         return NGX_OK;
     }
@@ -274,7 +278,7 @@ ngx_http_bog_variable_error(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name, ctx->status)
+    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name, view->status)
                                     - p);
 
     return NGX_OK;

@@ -418,6 +418,46 @@ HTTP
 };
 
 
+# A rewrite evaluates its value twice, all of it, and the token that the request
+# was given has ended since: what comes before another one is as long both times.
+
+for my $case (
+    ['there is one', { expires_in => 3000 }, qr{^0//tok-[^/]+/$}],
+    ['there is none', { status => 400, body => '{}' }, qr{^0///$}])
+{
+    my ($name, $how, $expected) = @$case;
+
+    subtest "a value with the next token: $name" => sub {
+        my $bank = bank();
+        $bank->queue({ expires_in => 2 });
+        $bank->answer(%$how);
+
+        my $nginx = gateway($bank, <<'END');
+            location /a { %%PASS%%
+                          proxy_intercept_errors on;
+                          error_page 502 = @again; }
+
+            location @again {
+                set $all
+                    "$bog_token_expires/$bog_token_error/$bog_bearer_token/";
+                return 200 $all;
+            }
+END
+        my $token = obtained($bank, $nginx);
+
+        $bank->api_answer(delay => 3, status => 502, body => '');
+
+        my $body = body($nginx, '/a');
+
+        is(($bank->api_requests)[0]{authorization}, "Bearer $token",
+           'the request');
+        like($body, $expected, 'the value, all of it');
+
+        ends($nginx);
+    };
+}
+
+
 # Each request has a hold on its token, and has to let go of it.
 
 subtest 'tokens of the past' => sub {
