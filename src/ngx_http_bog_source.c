@@ -204,7 +204,17 @@ ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
 int64_t
 ngx_http_bog_source_demand(ngx_http_bog_source_t *source, bog_time_t *now)
 {
-    if (ngx_http_bog_source_run(source, now)) {
+    ngx_uint_t  coming;
+
+    coming = ngx_http_bog_source_run(source, now);
+
+    /* of one that comes between this and the wait, the waiter is told */
+
+    if (ngx_queue_empty(&source->waiters)) {
+        source->failures = source->record.failures;
+    }
+
+    if (coming) {
 
         if (source->pended) {
             ngx_http_bog_source_postpone(source, &ngx_http_bog_worker.urgent);
@@ -222,7 +232,6 @@ ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter)
 {
     if (ngx_queue_empty(&source->waiters)) {
-        source->failures = source->record.failures;
         ngx_queue_insert_tail(&ngx_http_bog_worker.waiting, &source->waiting);
         ngx_http_bog_source_await(source);
     }

@@ -89,7 +89,8 @@ int64_t ngx_http_bog_source_demand(ngx_http_bog_source_t *source,
 /*
  * The handler of the waiter, which the caller owns, is called once, from an
  * event of this worker: with NGX_OK when there is a token, with NGX_ERROR when
- * a fetch has failed.  It is never called from within these two.
+ * a fetch has failed since the demand, which comes just before.  It is never
+ * called from within these two.
  */
 void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);

@@ -556,6 +556,68 @@ sub in_a_change {
 }
 
 
+# A request finds that another worker fetches; before it begins to wait for
+# that, the fetch has failed.
+
+sub fails_before_the_wait {
+    my $self = scene('sent');
+    my ($bank, $nginx) = @$self{qw(bank nginx)};
+
+    my $pid = stuck($self) or die "no worker fetches\n";
+    my ($fh, $other) = connection_of_another($nginx, $pid);
+    my ($output, $go) = map { $nginx->dir . "/$_" } qw(gdb go);
+
+    my $gdb = debugged($other, $output,
+        'break ngx_http_bog_source_demand', 'continue', 'finish',
+        'echo Finished\n',
+        "shell until [ -e $go ]; do sleep 0.05; done", 'detach');
+
+    ok(wait_until { slurp($output) =~ /^Breakpoint 1 at/m
+                    && slurp("/proc/$other/stat") =~ /\) [SR]/ },
+       'a worker runs under a debugger');
+
+    request($fh, '/');
+    ok(wait_until { slurp($output) =~ /^Finished/m }, 'it has a request');
+
+    $bank->release(status => 503, body => '',
+                   headers => [['Retry-After' => 300]]);
+    ok($nginx->wait_log(qr/token request failed/), 'the fetch fails');
+
+    my $start = now();
+    open my $file, '>', $go or die "$go: $!\n";
+    close $file;
+
+    like(scalar <$fh>, qr{^HTTP/1.1 503 }, 'the request is refused');
+    cmp_ok(now() - $start, '<', timeout(5), 'at once');
+
+    waitpid $gdb, 0;
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+}
+
+
+sub connection_of_another {
+    my ($nginx, $pid) = @_;
+
+    my $local = sprintf '0100007F:%04X', $nginx->port(1);
+
+    for (1 .. 50) {
+        my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                       PeerPort => $nginx->port(1)) or last;
+        my $which = sprintf '%s 0100007F:%04X 01', $local, $fh->sockport;
+
+        my $owner = wait_until {
+            my $sockets = sockets($which);
+            (grep { has_sockets($_, $sockets) } $nginx->workers)[0];
+        };
+
+        return ($fh, $owner) if $owner && $owner != $pid;
+    }
+
+    die "no connection of another worker\n";
+}
+
+
 sub changes {
     my $reason = no_debugger();
 
@@ -573,6 +635,8 @@ sub changes {
             sub { in_a_change(['STOP'], ['CONT']) },
         'stopped while it publishes, is killed' =>
             sub { in_a_change(['STOP'], ['KILL']) },
+        'the fetch fails before a request waits for it' =>
+            sub { fails_before_the_wait() },
     );
 }
 
