@@ -97,6 +97,7 @@ struct ngx_http_bog_fetch_s {
     bog_policy_t               before;          /* how the last ones went */
     unsigned                   quiet:1;         /* on what repeats */
     unsigned                   aborted:1;
+    unsigned                   local:1;         /* nothing came to be sent */
 };
 
 

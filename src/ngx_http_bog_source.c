@@ -353,7 +353,7 @@ ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     int64_t  next;
 
-    if (source->fetch || source->pended) {
+    if (source->fetch) {
         return 1;
     }
 
@@ -365,6 +365,10 @@ ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
         ngx_http_bog_source_arm(source, next - now->mono
                                         + ngx_http_bog_source_turn(source));
         return 0;
+    }
+
+    if (source->pended) {
+        return 1;
     }
 
     if (source->pause > now->mono) {
@@ -521,7 +525,8 @@ ngx_http_bog_source_pause(ngx_http_bog_source_t *source, bog_time_t *now)
 
 /*
  * Workers do not race for what is due: each source has a worker that is the
- * first, and the others follow in steps, where those before did nothing.
+ * first, and the others follow in steps, where those before did nothing.  One
+ * that has failed for lack of something of its own lets all others go first.
  */
 
 static ngx_msec_t
@@ -530,6 +535,10 @@ ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
     ngx_uint_t  n;
 
     n = ngx_http_bog_worker.workers;
+
+    if (source->last) {
+        return n * NGX_HTTP_BOG_STEP;
+    }
 
     return (ngx_worker + n - source->account->index % n) % n
            * NGX_HTTP_BOG_STEP;
@@ -613,6 +622,7 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 
     ngx_http_bog_worker.fetches--;
     source->fetch = NULL;
+    source->last = fetch->local;
 
     ngx_http_bog_now(&now);
 

@@ -47,6 +47,7 @@ struct ngx_http_bog_source_s {
 
     ngx_http_bog_fetch_t     *fetch;        /* under way here */
     ngx_uint_t                lease;
+    ngx_uint_t                last;         /* of all workers, to try again */
 
     ngx_queue_t               pending;      /* as others are fetching, */
     ngx_queue_t              *pended;       /* in this queue, or NULL */

@@ -579,6 +579,11 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     }
 
     fetch->failure.error = ngx_http_bog_upstream_error(u, rc);
+
+    /* no socket, say: another worker may have one */
+
+    fetch->local = (rc == NGX_HTTP_INTERNAL_SERVER_ERROR
+                    && u->peer.connection == NULL);
 }
 
 

@@ -1019,6 +1019,40 @@ sub fifty_sources {
 }
 
 
+# The worker that is the first to refresh can open no connection any more. What
+# fails here need not fail in another worker.
+
+sub without_descriptors {
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
+    $bank->answer(expires_in => 6);
+
+    my $nginx = Bog::Nginx->new(workers => 2, secret => { main => "s3cret\n" },
+        conf => <<"END");
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      ${\ $bank->url };
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            location / { proxy_pass http://127.0.0.1:1; }
+            location = /state { return 200 \$bog_token_state; }
+        }
+END
+    $nginx->start;
+    ok($bank->wait_requests(1), 'a token request');
+
+    my ($first) = sort { $a <=> $b } $nginx->workers;
+    system 'prlimit', "--pid=$first", '--nofile=3:';
+
+    ok($bank->wait_requests(4, 30), 'the other worker refreshes it');
+    like($nginx->log, qr/ $first#\S+ \S+ socket\(\) failed/,
+         'the first one could not');
+
+    is($nginx->stop('TERM'), 0, 'stops');
+    $nginx->clean_log('the log', except => qr/socket\(\) failed/);
+}
+
+
 at_once($limit,
     @cases, changes(), endings(),
     'a reload while all fetch'         => \&reload_while_all_fetch,
@@ -1034,6 +1068,7 @@ at_once($limit,
     'all workers die at once'          => \&all_at_once,
     'workers without their master'     => \&without_their_master,
     'fifty sources with large tokens'  => \&fifty_sources,
+    'a worker without descriptors'     => \&without_descriptors,
 );
 
 
