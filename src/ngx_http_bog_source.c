@@ -757,7 +757,9 @@ ngx_http_bog_source_await(ngx_http_bog_source_t *source)
 {
     ngx_http_bog_store_wait(source->account);
 
-    if (source->slot->version != source->seen) {
+    if (source->slot->version != source->seen
+        || source->failures != source->record.failures)
+    {
         ngx_http_bog_source_watch(1);
 
     } else {

@@ -35,6 +35,7 @@
  *   WAKE_ONE        one other worker is woken, not all
  *   WAKE_FIRST      they are woken before there is something to see
  *   WAKE_NEW        only workers that came by the last reload are woken
+ *   SAY_LATE        who waits looks whether that is in vain, then says so
  *   LOOK_ONCE       who asks for a fetch does not look at the store again
  *   RELEASE_ANY     a fetch frees the lease of another
  *   PUBLISH_LATE    who has lost the lease publishes whatever he has
@@ -85,6 +86,7 @@ bool  lease_over;               /* its deadline has passed */
 bool  backoff;                  /* no fetch before its time */
 
 byte  unseen;                   /* workers whose version is another */
+bool  waited;                   /* somebody has said so */
 
 /* time and the bank */
 
@@ -238,19 +240,66 @@ inline deliver()
 }
 
 
-/* ngx_http_bog_wake() */
+/* ngx_http_bog_store_waited(), ngx_http_bog_wake() */
 
 inline wake()
 {
 #if defined(POLL)
     skip
-#elif defined(WAKE_ONE)
-    edge = edge | BIT((me + 1) % WORKERS)
-#elif defined(WAKE_NEW)
-    edge = edge | (reloads -> 3 : 12)
 #else
-    edge = edge | ALL
+    d_step { woken = waited; waited = false };
+
+    if
+    :: woken ->
+        woken = false;
+#if defined(WAKE_ONE)
+        edge = edge | BIT((me + 1) % WORKERS)
+#elif defined(WAKE_NEW)
+        edge = edge | (reloads -> 3 : 12)
+#else
+        edge = edge | ALL
 #endif
+    :: else
+    fi
+#endif
+}
+
+
+/* ngx_http_bog_source_await(): the timer of a millisecond is an edge here */
+
+inline look()
+{
+    d_step {
+        if
+        :: HAS(unseen, me) || s_failures != remembered -> edge = edge | BIT(me)
+        :: else
+        fi
+    }
+}
+
+
+inline await()
+{
+#ifndef POLL
+#ifdef SAY_LATE
+    look();
+    waited = true
+#else
+    waited = true;
+    look()
+#endif
+#else
+    skip
+#endif
+}
+
+
+inline await_again()
+{
+    if
+    :: held[me] > 0 -> await()
+    :: else
+    fi
 }
 
 
@@ -258,7 +307,14 @@ inline wake()
 
 inline request()
 {
-    d_step { sync() }
+    d_step {
+        sync();
+
+        if
+        :: held[me] == 0 -> remembered = s_failures
+        :: else
+        fi
+    }
 
     if
     :: SEEN_VALID ->
@@ -289,13 +345,9 @@ inline request()
 
             /* ngx_http_bog_source_wait() */
 
-            if
-            :: held[me] == 0 -> remembered = s_failures
-            :: else
-            fi;
-
             held[me]++
            }
+            await()
         fi;
 
         later = false
@@ -446,7 +498,7 @@ inline reject()
 proctype worker(byte me)
 {
     byte  s_token, s_failures, remembered, id, born;
-    bool  s_dropped, later;
+    bool  s_dropped, later, woken;
 
 start:
     {
@@ -467,6 +519,7 @@ start:
             edge = edge & ~BIT(me)
            }
             d_step { sync(); deliver() }
+            await_again()
 
 #ifndef NO_WATCH
         /* ngx_http_bog_source_watch_handler() */
@@ -478,6 +531,7 @@ start:
             sync();
             deliver()
            }
+            await_again();
 
             if
             :: held[me] > 0 -> acquire()
@@ -557,7 +611,7 @@ start:
 
     atomic {
         s_token = 0; s_dropped = false; s_failures = 0; remembered = 0;
-        id = 0; born = 0; later = false;
+        id = 0; born = 0; later = false; woken = false;
         killed[me] = false;
 
         if
