@@ -555,7 +555,7 @@ for my $case (
 
     ['error_page with a location that has read the token' => '401', '
             location / {
-                proxy_pass http://127.0.0.1:%%PORT_1%%;
+                proxy_pass http://127.0.0.1:1;
                 proxy_set_header Authorization "Bearer $bog_bearer_token";
                 error_page 502 = @other;
             }

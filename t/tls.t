@@ -235,7 +235,8 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
 
 # --- the handshake
 
-row('closed at once', sub {}, 'tls');
+# sooner or later than what nginx sends first
+row('closed at once', sub {}, '(?:tls|connect)');
 row('closed after the first message', saying(''), 'tls');
 row('closed in the middle', saying(pack 'CnnC', 22, 0x303, 100, 2), 'tls');
 row('reset after the first message', saying('', \&reset_it), 'tls');
@@ -343,7 +344,7 @@ for my $n (0 .. $#table) {
 
     my $expected = $row->{result} ? "missing $row->{result}" : 'valid ';
 
-    is(wait_until { probe($n) }, $expected, $row->{name});
+    like(wait_until { probe($n) }, qr/^$expected\z/, $row->{name});
     spew("$dir/$n", '');
 }
 

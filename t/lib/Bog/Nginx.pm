@@ -224,7 +224,16 @@ sub _built {
 sub port {
     my ($self, $n) = @_;
 
-    return $self->{ports}{$n // 0} //= free_port();
+    my $ports = $self->{ports};
+
+    until (defined $ports->{$n // 0}) {
+        my $port = free_port();
+
+        # one that nobody listens on yet may be given again
+        $ports->{$n // 0} = $port unless grep { $_ == $port } values %$ports;
+    }
+
+    return $ports->{$n // 0};
 }
 
 
