@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|lint|fuzz|coverage|source [PACKAGE...]
+# deps.sh build|demo|test|lint|fuzz|coverage|bench|source [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -293,6 +293,23 @@ for_coverage() {
     require lcov
 }
 
+# Lua and njs are what the module is compared with.
+
+for_bench() {
+    for_test
+    require valgrind wrk nghttp2-client gnuplot-nox
+    optional 'Lua, with its nginx module' module lua
+    optional 'njs, with its nginx module' module js
+}
+
+module() {
+    if installed "libnginx-mod-http-$1"; then
+        return
+    fi
+
+    install "libnginx-mod-http-$1"
+}
+
 # Without its source, jansson is fuzzed as it is in Debian, unseen.
 
 for_fuzz() {
@@ -334,10 +351,11 @@ for_clock() {
 }
 
 case ${1:-} in
-    build | demo | test | lint | fuzz | coverage | source)
+    build | demo | test | lint | fuzz | coverage | bench | source)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|source [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|bench|source
+               [PACKAGE...]'
         ;;
 esac
 
