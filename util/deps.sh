@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|lint|fuzz|coverage|bench|source [PACKAGE...]
+# deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -310,6 +310,10 @@ module() {
     install "libnginx-mod-http-$1"
 }
 
+for_fleet() {
+    require gcc libc6-dev gnuplot-nox
+}
+
 # Without its source, jansson is fuzzed as it is in Debian, unseen.
 
 for_fuzz() {
@@ -351,10 +355,10 @@ for_clock() {
 }
 
 case ${1:-} in
-    build | demo | test | lint | fuzz | coverage | bench | source)
+    build | demo | test | lint | fuzz | coverage | bench | fleet | source)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|bench|source
+        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source
                [PACKAGE...]'
         ;;
 esac
