@@ -35,6 +35,17 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
 
 
 /*
+ * Of many gateways that began at the same time, or came through the same
+ * outage, all would ask again at the same time, for ever.  So where there was
+ * no token, or failures, the first refresh comes anywhere in this part of what
+ * it had to wait, and waits after failures are longer by up to this part.
+ */
+
+#define BOG_POLICY_APART_FIRST(time)   ((time) / 10 * 9)
+#define BOG_POLICY_APART_FAILED(time)  ((time) / 4)
+
+
+/*
  * A token's life:
  *
  *     start                  refresh          until    expires
@@ -70,7 +81,7 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     const bog_time_t *now, int64_t lifetime, int64_t refresh_before,
     uint32_t rnd)
 {
-    int64_t       guard, margin;
+    int64_t       guard, margin, spare;
     bog_policy_t  next;
 
     guard = bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
@@ -86,6 +97,16 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     /* with a margin below the guard a refresh would come after the end */
 
     next.refresh = bog_policy_min(next.expires - margin, next.until);
+
+    /* one that is short for its margin has no time to spare */
+
+    if (lifetime > 2 * refresh_before
+        && (p->failures || !bog_policy_valid(p, now)))
+    {
+        spare = BOG_POLICY_APART_FIRST(next.refresh - start->mono);
+        next.refresh -= bog_policy_random(spare, rnd);
+    }
+
     next.refresh_wall = start->wall + (next.refresh - start->mono);
 
     /* a token that lives for milliseconds is not fetched without end */
@@ -122,7 +143,8 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
 
     delay = bog_policy_delay(p, f);
 
-    p->retry = now->mono + delay + bog_policy_random(delay / 10, rnd);
+    p->retry = now->mono + delay
+               + bog_policy_random(BOG_POLICY_APART_FAILED(delay), rnd);
 }
 
 

@@ -4,6 +4,8 @@
  */
 
 
+#include <openssl/rand.h>
+
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_store.h"
 
@@ -85,6 +87,7 @@ static ngx_uint_t ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease,
     bog_time_t *now);
 static ngx_uint_t ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease,
     ngx_uint_t id);
+static uint32_t ngx_http_bog_store_random(void);
 static ngx_uint_t ngx_http_bog_store_dead(ngx_pid_t pid);
 
 
@@ -533,7 +536,7 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
 
     if (!bog_policy_success(&record->policy, &token->start, change->now,
                             token->lifetime, change->refresh_before,
-                            (uint32_t) ngx_random()))
+                            ngx_http_bog_store_random()))
     {
         return NGX_DECLINED;
     }
@@ -564,7 +567,7 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     }
 
     bog_policy_failure(&record->policy, change->now, change->failure,
-                       (uint32_t) ngx_random());
+                       ngx_http_bog_store_random());
 
     if (change->told) {
         record->told = change->failure->error;
@@ -587,7 +590,7 @@ ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
 
     if (record->token != change->number
         || !bog_policy_rejected(&record->policy, change->now,
-                                (uint32_t) ngx_random()))
+                                ngx_http_bog_store_random()))
     {
         return NGX_DECLINED;
     }
@@ -633,6 +636,25 @@ ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease, ngx_uint_t id)
 {
     return lease->pid == ngx_pid && lease->id == id;
 }
+
+
+/*
+ * nginx begins its own random numbers by pid and time, which the containers of
+ * a fleet have in common.
+ */
+
+static uint32_t
+ngx_http_bog_store_random(void)
+{
+    uint32_t  rnd;
+
+    if (RAND_bytes((u_char *) &rnd, sizeof(uint32_t)) != 1) {
+        rnd = (uint32_t) ngx_random();
+    }
+
+    return rnd;
+}
+
 
 
 /* this very process is not in two changes at once: one of the same pid was */

@@ -496,7 +496,7 @@ sub check_waits {
         my $wait = $waits[$i] // last;
 
         $wrong .= " $wait for $least"
-            if $wait < $least || $wait > int($least * 1.1);
+            if $wait < $least || $wait > int($least * 1.25);
 
         push @random, ($wait - $least) / $least;
     }

@@ -448,7 +448,7 @@ for my $offset ($hour, -$hour) {
             my $gap = $requests[$n]{time} - $requests[$n - 1]{answered};
 
             cmp_ok($gap, '>=', $n - 0.05, "$n s of waiting");
-            cmp_ok($gap, '<=', 1.1 * $n + timeout(1), 'and not much more');
+            cmp_ok($gap, '<=', 1.25 * $n + timeout(1), 'and not much more');
         }
 
         is(get($nginx->port, '/')->{status}, 200, 'served');

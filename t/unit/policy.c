@@ -169,21 +169,21 @@ static unit_failure_t  unit_failures[] = {
     { REJECTED, 401, 30000, 0, 0, 5000 },
     { REJECTED, 403, 30000, 1, 0, 10000 },
 
-    /* up to a tenth more at random, both ends of it included */
+    /* up to a quarter more at random, both ends of it included */
 
     { TIMEOUT, 0, -1, 0, 1, 1001 },
-    { TIMEOUT, 0, -1, 0, 100, 1100 },
-    { TIMEOUT, 0, -1, 0, 101, 1000 },
-    { TIMEOUT, 0, -1, 9, 6000, 66000 },
-    { TIMEOUT, 0, -1, 9, 6001, 60000 },
-    { TIMEOUT, 0, -1, 9, 4294967295u, 63587 },
-    { REJECTED, 401, -1, 0, 500, 5500 },
-    { REJECTED, 401, -1, 9, 30000, 330000 },
-    { REJECTED, 401, -1, 9, 30001, 300000 },
-    { HTTP, 429, 30000, 0, 3000, 33000 },
-    { HTTP, 429, 30000, 0, 3001, 30000 },
-    { HTTP, 503, 900000, 0, 30000, 330000 },
-    { HTTP, 503, 900000, 0, 30001, 300000 }
+    { TIMEOUT, 0, -1, 0, 250, 1250 },
+    { TIMEOUT, 0, -1, 0, 251, 1000 },
+    { TIMEOUT, 0, -1, 9, 15000, 75000 },
+    { TIMEOUT, 0, -1, 9, 15001, 60000 },
+    { TIMEOUT, 0, -1, 9, 4294967295u, 60983 },
+    { REJECTED, 401, -1, 0, 1250, 6250 },
+    { REJECTED, 401, -1, 9, 75000, 375000 },
+    { REJECTED, 401, -1, 9, 75001, 300000 },
+    { HTTP, 429, 30000, 0, 7500, 37500 },
+    { HTTP, 429, 30000, 0, 7501, 30000 },
+    { HTTP, 503, 900000, 0, 75000, 375000 },
+    { HTTP, 503, 900000, 0, 75001, 300000 }
 };
 
 
@@ -254,6 +254,7 @@ test_success(void **state)
         /* a retry far off, among others */
 
         memset(&p, 0x11, sizeof(p));
+        p.failures = 0;
 
         assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start,
                                             row->lifetime, row->before,
@@ -281,6 +282,62 @@ test_success(void **state)
         assert_int_equal(p.failures, 0);
         assert_int_equal(p.error, BOG_ERROR_NONE);
         assert_int_equal(p.status, 0);
+    }
+}
+
+
+/* after nothing, or after failures, the first refresh comes anywhere */
+
+static void
+test_success_first(void **state)
+{
+    size_t        i;
+    bog_policy_t  p;
+
+    static struct {
+        int64_t   lifetime;
+        int64_t   before;
+        uint32_t  failures;
+        int64_t   until;
+        uint32_t  rnd;
+        int64_t   refresh;
+    } rows[] = {
+        { 300000, 60000, 0, 0, 0, 240000 },
+        { 300000, 60000, 0, 0, 1, 239998 },
+        { 300000, 60000, 0, 0, 6001, 233999 },
+        { 300000, 60000, 0, 0, 216000, 228663 },
+        { 300000, 60000, 0, 0, 4294967295u, 31568 },
+        { 300000, 60000, 1, 0, 6001, 233999 },
+        { 300000, 60000, 1, 1, 6001, 233999 },
+        { 300000, 60000, 0, 1, 6001, 240000 },
+        { 300000, 0, 0, 0, 6001, 288999 },
+        { 120001, 60000, 0, 0, 6001, 54000 },
+        { 120000, 60000, 0, 0, 6001, 60000 },
+        { 5000, 60000, 0, 0, 251, 2500 }
+    };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(rows); i++) {
+        memset(&p, 0, sizeof(p));
+
+        p.failures = rows[i].failures;
+        p.until = rows[i].until ? UNIT_MONO + 1 : 0;
+        p.until_wall = rows[i].until ? UNIT_WALL + 1 : 0;
+
+        assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start,
+                                            rows[i].lifetime, rows[i].before,
+                                            rows[i].rnd),
+                         1);
+
+        if (p.refresh != UNIT_MONO + rows[i].refresh
+            || p.refresh_wall != UNIT_WALL + rows[i].refresh)
+        {
+            fail_msg("row %zu: refresh %lld", i,
+                     (long long) p.refresh - UNIT_MONO);
+        }
+
+        assert_int_equal(p.failures, 0);
     }
 }
 
@@ -658,6 +715,7 @@ unit_policy(void)
     const struct CMUnitTest  policy[] = {
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_success),
+        cmocka_unit_test(test_success_first),
         cmocka_unit_test(test_success_late),
         cmocka_unit_test(test_success_no_life),
         cmocka_unit_test(test_failure),
