@@ -47,31 +47,28 @@ plots() {
     # shellcheck disable=SC2016
     log='using 1:($2 > 0 ? $2 : 0.1)'
 
-    plot mixing 'After a start at once, tokens of 300 s: peak of 10 s to mean' \
+    plot mixing 'After a start at once: peak of 10 s to mean' \
         "set logscale xy; set xlabel 'hours'; set yrange [0.9:30]" \
-        "plot '$out/mixing-300-0' title 'no jitter' lc 'gray', \
-              '$out/mixing-300-1' title 'as it is' lc 'red', \
-              '$out/mixing-300-2' title 'A' lc 'blue', \
+        "plot '$out/mixing-300-0' title '300 s, no jitter' lc 'gray', \
+              '$out/mixing-300-1' title '300 s' lc 'blue', \
               1.5 title '1.5' lc 'black' dt 2"
 
     plot restart 'All restart within a second, tokens of 300 s' \
         "set xlabel 'seconds'; set ylabel 'requests/s'; set xrange [-20:1200]" \
         "set logscale y; set yrange [1:20000]" \
-        "plot '$out/restart-1-1' $log title 'as it is' lc 'red', \
-              '$out/restart-1-2' $log title 'A' lc 'blue'"
+        "plot '$out/restart-1' $log notitle lc 'blue'"
 
     plot outage 'Connections fail from 120 s to 720 s, tokens of 300 s' \
         "set xlabel 'seconds'; set ylabel 'requests/s'" \
         "set yrange [0:500]" \
-        "plot '$out/outage-300-0-0-1-0' title 'as it is' lc 'red', \
-              '$out/outage-300-0-0-3-50' title 'A, backoff + 50 %' lc 'blue'"
+        "plot '$out/outage-300-0-0-0' title 'no jitter' lc 'gray', \
+              '$out/outage-300-0-0-1' title 'as it is' lc 'blue'"
 
     plot outage-restart 'All restart at 120 s, connections fail until 720 s' \
         "set xlabel 'seconds'; set ylabel 'requests/s'" \
         "set logscale y; set yrange [1:20000]" \
-        "plot '$out/outage-300-0-1-1-0' $log title 'as it is' lc 'red', \
-              '$out/outage-300-0-1-3-50' $log title 'A, backoff + 50 %' \
-              lc 'blue'"
+        "plot '$out/outage-300-0-1-0' $log title 'no jitter' lc 'gray', \
+              '$out/outage-300-0-1-1' $log title 'as it is' lc 'blue'"
 }
 
 page() {
@@ -86,16 +83,10 @@ which runs \`t/fleet/fleet.c\` with \`src/bog_policy.c\` as it is in this tree.
 10,000 gateways, each with a token of its own, \`bog_refresh_before 60s\`, a
 fetch takes 100 ms. What they are for is in [scale.md](../scale.md).
 
-- *jitter*: \`none\`, all random numbers are zero; \`as it is\`, the code; \`A\`
-  and \`B\`, changes that are only tried here. A: after a start or a failure the
-  first refresh comes anywhen in the token's life but its first tenth.
-  \`backoff + 50 %\`: up to a half is added to a wait, not a tenth. B: each
-  refresh comes up to a minute earlier.
+- *jitter*: \`none\`, all random numbers are zero; \`as it is\`, the code.
 - *x mean*: the largest of all whole windows of that length, to the mean.
 - *by chance*: what that is in the middle if each request came at any moment,
   whatever the others do. No jitter gets below it for long.
-- *same numbers*: they start within a second, and those that start in the same
-  millisecond have the same random numbers.
 - *recovery*: from the end of the outage until the last gateway that has failed
   has a new token.
 END

@@ -42,23 +42,14 @@
 
 typedef enum {
     FLEET_NONE = 0,                     /* rnd is zero */
-    FLEET_CODE,                         /* as src/bog_policy.c has it */
-    FLEET_APART,                        /* A: after a start or a failure, the
-                                           first refresh comes anywhen in the
-                                           token's life but its first tenth */
-    FLEET_WIDE,                         /* A, and failures wait for up to
-                                           "width" percent longer */
-    FLEET_MARGIN                        /* B: each refresh comes up to as long
-                                           again before the token's end */
+    FLEET_CODE                          /* as src/bog_policy.c has it */
 } fleet_jitter_e;
 
 
 typedef struct {
     int64_t         lifetime;
     fleet_jitter_e  jitter;
-    int64_t         width;              /* of FLEET_WIDE */
     int64_t         starts;             /* they start at 0 to this */
-    uint32_t        seeds;              /* different ones, 0: each its own */
 
     int64_t         outage;             /* its begin, 0: none */
     int64_t         restart;            /* all at once, 0: not */
@@ -205,13 +196,6 @@ fleet_run(fleet_t *f, const fleet_case_t *c, uint64_t seed)
         g->seed = (seed << 32) + i;
         start = fleet_random(&starts) % (c->starts + 1);
 
-        /* who has the same numbers has started at the same time */
-
-        if (c->seeds) {
-            g->seed = (seed << 32) + i % c->seeds;
-            start = i % c->seeds * (c->starts + 1) / c->seeds;
-        }
-
         /* one step apart, or neighbours would have each other's numbers */
 
         g->seed = (uint64_t) fleet_random(&g->seed) << 32
@@ -322,13 +306,10 @@ fleet_answer(fleet_t *f, uint32_t n, int64_t time)
 static void
 fleet_succeed(fleet_t *f, fleet_gateway_t *g, const bog_time_t *now)
 {
-    int           apart;
-    int64_t       early;
     bog_time_t    start;
     bog_policy_t  old;
 
     old = g->policy;
-    apart = old.failures || !bog_policy_valid(&old, now);
 
     start.mono = g->sent;
     start.wall = FLEET_EPOCH + g->sent;
@@ -349,45 +330,19 @@ fleet_succeed(fleet_t *f, fleet_gateway_t *g, const bog_time_t *now)
     if (old.failures) {
         f->recovered = now->mono;
     }
-
-    /* what the policy would do */
-
-    if (f->c.jitter == FLEET_MARGIN) {
-        early = FLEET_BEFORE * 9 / 10;
-
-    } else if (f->c.jitter >= FLEET_APART && apart) {
-        early = (g->policy.refresh - start.mono) * 9 / 10;
-
-    } else {
-        return;
-    }
-
-    early = fleet_random(&g->seed) % (early + 1);
-
-    g->policy.refresh -= early;
-    g->policy.refresh_wall -= early;
 }
 
 
 static void
 fleet_fail(fleet_t *f, fleet_gateway_t *g, const bog_time_t *now)
 {
-    int64_t        span;
     bog_failure_t  failure;
 
     failure.error = f->c.status ? BOG_ERROR_HTTP : BOG_ERROR_CONNECT;
     failure.status = f->c.status;
     failure.retry_after = f->c.status ? f->c.retry_after : -1;
 
-    if (f->c.jitter != FLEET_WIDE) {
-        bog_policy_failure(&g->policy, now, &failure, fleet_rnd(f, g));
-        return;
-    }
-
-    bog_policy_failure(&g->policy, now, &failure, 0);
-
-    span = (g->policy.retry - now->mono) * f->c.width / 100;
-    g->policy.retry += fleet_random(&g->seed) % (span + 1);
+    bog_policy_failure(&g->policy, now, &failure, fleet_rnd(f, g));
 }
 
 
@@ -555,26 +510,7 @@ fleet_requests(const fleet_t *f, int64_t from, int64_t to)
 static const char *
 fleet_jitter(const fleet_case_t *c)
 {
-    static char  text[64];
-
-    switch (c->jitter) {
-
-    case FLEET_NONE:
-        return "none";
-
-    case FLEET_CODE:
-        return "as it is";
-
-    case FLEET_APART:
-        return "A";
-
-    case FLEET_MARGIN:
-        return "B";
-
-    default: /* FLEET_WIDE */
-        snprintf(text, sizeof(text), "A, backoff + %d %%", (int) c->width);
-        return text;
-    }
+    return (c->jitter == FLEET_NONE) ? "none" : "as it is";
 }
 
 
@@ -684,7 +620,7 @@ fleet_steady(uint64_t seed)
     fleet_case_t         c;
     fleet_peak_t         one, ten, sixty;
     static int           seconds[] = { 300, 3600 };
-    static const char   *starts[] = { "anywhen", "at once", "same numbers" };
+    static const char   *starts[] = { "anywhen", "at once" };
 
     printf("\n## Steady state\n\n"
            "| lifetime | starts | jitter | hour | requests/s"
@@ -695,19 +631,13 @@ fleet_steady(uint64_t seed)
 
     for (i = 0; i < (int) fleet_count(seconds); i++) {
         for (j = 0; j < (int) fleet_count(starts); j++) {
-            for (k = FLEET_NONE; k <= FLEET_APART; k++) {
-
-                if (j == 2 && k == FLEET_NONE) {
-                    continue;
-                }
+            for (k = FLEET_NONE; k <= FLEET_CODE; k++) {
 
                 memset(&c, 0, sizeof(fleet_case_t));
 
                 c.lifetime = seconds[i] * FLEET_SECOND;
                 c.jitter = k;
-                c.starts = (j == 0) ? c.lifetime - FLEET_BEFORE
-                           : (j == 1) ? 0 : FLEET_SECOND - 1;
-                c.seeds = (j == 2) ? 1000 : 0;
+                c.starts = (j == 0) ? c.lifetime - FLEET_BEFORE : 0;
 
                 hours = 12;
                 c.time = (hours + 1) * FLEET_HOUR;
@@ -753,11 +683,8 @@ fleet_mixing(uint64_t seed, const char *dir)
     } cases[] = {
         { 300, FLEET_NONE, 24 },
         { 300, FLEET_CODE, 240 },
-        { 300, FLEET_APART, 24 },
-        { 300, FLEET_MARGIN, 24 },
-        { 3600, FLEET_CODE, 240 },
-        { 3600, FLEET_APART, 24 },
-        { 3600, FLEET_MARGIN, 240 }
+        { 3600, FLEET_NONE, 24 },
+        { 3600, FLEET_CODE, 240 }
     };
 
     printf("\n## After a start at once\n\n"
@@ -827,40 +754,38 @@ fleet_mixing(uint64_t seed, const char *dir)
 static void
 fleet_restarts(uint64_t seed, const char *dir)
 {
-    int            i, j;
+    int            i;
     char           name[64];
     fleet_t        f;
     fleet_case_t   c;
     static int     delays[] = { 0, 1, 5, 60 };
 
     printf("\n## All restart at once\n\n"
-           "| delay before the first fetch | jitter | peak 100 ms "
-           "| peak second | 10 s | first refreshes: peak second |\n"
-           "| --- | --- | --- | --- | --- | --- |\n");
+           "| delay before the first fetch | peak 100 ms | peak second | 10 s "
+           "| first refreshes: peak second |\n"
+           "| --- | --- | --- | --- | --- |\n");
 
     for (i = 0; i < (int) fleet_count(delays); i++) {
-        for (j = FLEET_CODE; j <= FLEET_APART; j++) {
-            memset(&c, 0, sizeof(fleet_case_t));
+        memset(&c, 0, sizeof(fleet_case_t));
 
-            c.lifetime = 300 * FLEET_SECOND;
-            c.jitter = j;
-            c.starts = delays[i] ? delays[i] * FLEET_SECOND - 1 : 0;
-            c.time = 20 * FLEET_MINUTE;
+        c.lifetime = 300 * FLEET_SECOND;
+        c.jitter = FLEET_CODE;
+        c.starts = delays[i] ? delays[i] * FLEET_SECOND - 1 : 0;
+        c.time = 20 * FLEET_MINUTE;
 
-            fleet_run(&f, &c, seed);
+        fleet_run(&f, &c, seed);
 
-            printf("| %s%d s | %s | %.0f | %.0f | %.0f | %.0f |\n",
-                   delays[i] ? "0 to " : "", delays[i], fleet_jitter(&c),
-                   fleet_peak(&f, 0, FLEET_MINUTE, 100).peak,
-                   fleet_peak(&f, 0, FLEET_MINUTE, 1000).peak,
-                   fleet_peak(&f, 0, FLEET_MINUTE, 10000).peak,
-                   fleet_peak(&f, FLEET_MINUTE, 6 * FLEET_MINUTE, 1000).peak);
+        printf("| %s%d s | %.0f | %.0f | %.0f | %.0f |\n",
+               delays[i] ? "0 to " : "", delays[i],
+               fleet_peak(&f, 0, FLEET_MINUTE, 100).peak,
+               fleet_peak(&f, 0, FLEET_MINUTE, 1000).peak,
+               fleet_peak(&f, 0, FLEET_MINUTE, 10000).peak,
+               fleet_peak(&f, FLEET_MINUTE, 6 * FLEET_MINUTE, 1000).peak);
 
-            snprintf(name, sizeof(name), "restart-%d-%d", delays[i], j);
-            fleet_series(&f, dir, name, 0, c.time);
+        snprintf(name, sizeof(name), "restart-%d", delays[i]);
+        fleet_series(&f, dir, name, 0, c.time);
 
-            fleet_free(&f);
-        }
+        fleet_free(&f);
     }
 }
 
@@ -868,7 +793,7 @@ fleet_restarts(uint64_t seed, const char *dir)
 static void
 fleet_outages(uint64_t seed, const char *dir)
 {
-    int            i, j, k, l, met;
+    int            i, j, k, met;
     char           name[64], text[32];
     int64_t        begin, end, from, last;
     fleet_t        f;
@@ -876,18 +801,6 @@ fleet_outages(uint64_t seed, const char *dir)
     fleet_peak_t   out, one, ten, after;
 
     static int     seconds[] = { 300, 3600 };
-    static struct {
-        fleet_jitter_e  jitter;
-        int             width;
-    } jitters[] = {
-        { FLEET_NONE, 0 },
-        { FLEET_CODE, 0 },
-        { FLEET_APART, 0 },
-        { FLEET_WIDE, 25 },
-        { FLEET_WIDE, 50 },
-        { FLEET_WIDE, 100 }
-    };
-
     printf("\n## An outage of ten minutes\n\n"
            "| lifetime | failure | fleet | jitter | requests/s in it "
            "| peak second | recovery | requests/s | peak second | x mean "
@@ -898,12 +811,11 @@ fleet_outages(uint64_t seed, const char *dir)
     for (i = 0; i < (int) fleet_count(seconds); i++) {
         for (j = 0; j < 2; j++) {
             for (met = 0; met < 2; met++) {
-                for (k = 0; k < (int) fleet_count(jitters); k++) {
+                for (k = FLEET_NONE; k <= FLEET_CODE; k++) {
                     memset(&c, 0, sizeof(fleet_case_t));
 
                     c.lifetime = seconds[i] * FLEET_SECOND;
-                    c.jitter = jitters[k].jitter;
-                    c.width = jitters[k].width;
+                    c.jitter = k;
                     c.starts = c.lifetime - FLEET_BEFORE;
                     c.status = j ? 503 : 0;
                     c.retry_after = 30 * FLEET_SECOND;
@@ -946,9 +858,8 @@ fleet_outages(uint64_t seed, const char *dir)
                            (int) ((last - end) / 1000), one.mean, one.peak,
                            one.ratio, one.chance, text, after.ratio);
 
-                    l = jitters[k].width;
-                    snprintf(name, sizeof(name), "outage-%d-%d-%d-%d-%d",
-                             seconds[i], j, met, c.jitter, l);
+                    snprintf(name, sizeof(name), "outage-%d-%d-%d-%d",
+                             seconds[i], j, met, k);
                     fleet_series(&f, dir, name, begin - 2 * FLEET_MINUTE,
                                  end + 8 * FLEET_MINUTE);
 
