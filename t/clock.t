@@ -386,6 +386,7 @@ subtest 'an hour on in a fetch' => sub {
 
     $clock->set($hour);
     is($bank->release, 1, 'it is answered');
+    ok($nginx->wait_log(qr/token request failed/), 'too late');
 
     is(get($nginx->port, '/')->{status}, 200, 'a token');
     expires_in($nginx, 300, 'that lives as long as any');
