@@ -33,7 +33,7 @@ typedef struct {
 static void ngx_http_bog_source_start(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_hurry(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
+static void ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task);
 static void ngx_http_bog_source_beat(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_go_on(ngx_http_bog_source_t *source,
@@ -82,7 +82,6 @@ ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
     }
 
     source->account = account;
-    source->ident = (ngx_socket_t) -1;
 
     ngx_queue_init(&source->waiters);
 
@@ -128,6 +127,8 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    ngx_http_bog_schedule_init_process(cycle);
+
     accounts = bmcf->accounts.elts;
 
     for (i = 0; i < bmcf->accounts.nelts; i++) {
@@ -145,13 +146,7 @@ ngx_http_bog_source_start(ngx_http_bog_source_t *source)
 {
     source->slot = ngx_http_bog_store_slot(source->account);
 
-    source->timer.handler = ngx_http_bog_source_timer_handler;
-    source->timer.log = ngx_cycle->log;
-    source->timer.data = source;
-
-    /* a worker that is to exit does not stay for the sake of a refresh */
-
-    source->timer.cancelable = 1;
+    source->task.handler = ngx_http_bog_source_task_handler;
 }
 
 
@@ -177,7 +172,7 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 }
 
 
-/* the timer has slept as long as the machine, where that was asleep */
+/* nginx's timers have slept as long as the machine, where that was asleep */
 
 static void
 ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
@@ -191,7 +186,7 @@ ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
         return;
     }
 
-    left = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
+    left = ngx_http_bog_schedule_left(&source->task);
 
     if (left > NGX_HTTP_BOG_RETRY + (ngx_msec_int_t)
                                     ngx_http_bog_source_turn(source))
@@ -298,12 +293,14 @@ ngx_http_bog_source_dropped(ngx_http_bog_source_t *source,
 
 
 static void
-ngx_http_bog_source_timer_handler(ngx_event_t *ev)
+ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task)
 {
     bog_time_t              now;
     ngx_http_bog_source_t  *source;
 
-    source = ev->data;
+    source = (ngx_http_bog_source_t *) ((u_char *) task
+                                        - offsetof(ngx_http_bog_source_t,
+                                                   task));
 
     ngx_http_bog_now(&now);
 
@@ -502,13 +499,7 @@ ngx_http_bog_source_arm(ngx_http_bog_source_t *source, int64_t delay)
 
     delay = ngx_min(ngx_max(delay, 1), 86400000);
 
-    /* or nginx keeps the old time, if it differs little */
-
-    if (source->timer.timer_set) {
-        ngx_del_timer(&source->timer);
-    }
-
-    ngx_add_timer(&source->timer, (ngx_msec_t) delay);
+    ngx_http_bog_schedule(&source->task, (ngx_msec_t) delay);
 }
 
 

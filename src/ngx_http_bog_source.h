@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_bog_fetch.h"
+#include "ngx_http_bog_schedule.h"
 #include "ngx_http_bog_token.h"
 
 
@@ -33,15 +34,12 @@ struct ngx_http_bog_source_s {
     ngx_http_bog_slot_t      *slot;
     ngx_http_bog_token_t     *token;
 
-    /* event ident must be after 3 pointers as in ngx_connection_t */
-    ngx_socket_t              ident;
-
     ngx_atomic_uint_t         version;      /* of the token, */
     ngx_atomic_uint_t         seen;         /* and of what follows */
     ngx_http_bog_record_t     record;
     ngx_uint_t                failures;     /* that the waiters know of */
 
-    ngx_event_t               timer;        /* when the next fetch is due, or
+    ngx_http_bog_task_t       task;         /* when the next fetch is due, or
                                                the lease to be extended */
     int64_t                   pause;        /* mono: none can begin before */
 

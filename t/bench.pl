@@ -115,7 +115,7 @@ sub gateways {
 
 
 sub throughput_part {
-    my $rounds = 9;
+    my $rounds = 7;
 
     $report->section('Throughput', <<"END" =~ s/\n\z//r);
 Requests a second that two workers bear, wrk with 32 connections and the backend
