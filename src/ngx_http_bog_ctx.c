@@ -16,6 +16,10 @@
 
 
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
+static ngx_http_bog_token_t *ngx_http_bog_first_token(ngx_http_request_t *r,
+    ngx_http_bog_source_t *source);
+static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
+    ngx_http_bog_token_t *token);
 static ngx_uint_t ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
 static ngx_int_t ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx);
@@ -50,7 +54,9 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
                 ctx->given = 0;
 
-                (void) ngx_http_bog_watch_end(ctx);
+                if (r->post_action) {
+                    (void) ngx_http_bog_watch_end(ctx);
+                }
 
                 return ctx;
             }
@@ -97,6 +103,13 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 
     ngx_http_bog_now(&now);
 
+    if (ngx_http_get_module_ctx(r, ngx_http_bog_module) == NULL
+        && !r->internal
+        && ngx_http_bog_source_fresh(source, &now))
+    {
+        return ngx_http_bog_first_token(r, source);
+    }
+
     ctx = ngx_http_bog_get_ctx(r, source, &now);
     if (ctx == NULL) {
         return NULL;
@@ -118,6 +131,30 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
     if (ctx->token) {
         ctx->given = 1;
     }
+
+    return ctx->token;
+}
+
+
+/* what most requests come to: all is well, and they ask once */
+
+static ngx_http_bog_token_t *
+ngx_http_bog_first_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_create_ctx(r);
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ctx->source = source;
+    ctx->kept = source->token;
+    ctx->kept->refs++;
+
+    ngx_http_bog_set_token(ctx, source->token);
+
+    ctx->given = 1;
 
     return ctx->token;
 }
@@ -216,30 +253,31 @@ ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 
 /*
  * The context goes with the pool: the access log, which may name the token,
- * is written when the request's own cleanups have been run.
+ * is written when the request's own cleanups have been run.  Its cleanup is a
+ * part of it, as nearly all requests need both.
  */
 
 static ngx_http_bog_ctx_t *
 ngx_http_bog_create_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t  *cln;
     ngx_http_bog_ctx_t  *ctx;
 
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_bog_ctx_t));
-    if (cln == NULL) {
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_bog_ctx_t));
+    if (ctx == NULL) {
         return NULL;
     }
 
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_bog_ctx_t));
+    ctx->cleanup.handler = ngx_http_bog_drop_ctx;
+    ctx->cleanup.data = ctx;
+    ctx->cleanup.next = r->pool->cleanup;
 
-    cln->handler = ngx_http_bog_drop_ctx;
+    r->pool->cleanup = &ctx->cleanup;
 
     ctx->request = r;
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
-    if (ngx_http_bog_watch_end(ctx) != NGX_OK) {
+    if (r->post_action && ngx_http_bog_watch_end(ctx) != NGX_OK) {
         return NULL;
     }
 
@@ -253,10 +291,6 @@ static ngx_int_t
 ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx)
 {
     ngx_http_cleanup_t  *cln;
-
-    if (!ctx->request->post_action) {
-        return NGX_OK;
-    }
 
     cln = ngx_http_cleanup_add(ctx->request, 0);
     if (cln == NULL) {
@@ -289,9 +323,7 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 {
     ngx_http_bog_token_t  *token;
 
-    token = ngx_http_bog_source_fresh(ctx->source, now)
-            ? ctx->source->token
-            : ngx_http_bog_source_token(ctx->source, now);
+    token = ngx_http_bog_source_token(ctx->source, now);
 
     if (token && token != ctx->kept) {
 
@@ -304,6 +336,13 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
         }
     }
 
+    ngx_http_bog_set_token(ctx, token);
+}
+
+
+static void
+ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
+{
     if (token != ctx->token) {
         ctx->token = token;
         ctx->given = 0;
@@ -311,9 +350,9 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 
     ctx->filled = ngx_current_msec;
     ctx->looked = ctx->filled;
-    ctx->has_view = 0;
     ctx->error = ctx->source->record.policy.error;
     ctx->status = ctx->source->record.policy.status;
+    ctx->has_view = 0;
 }
 
 

@@ -46,6 +46,7 @@ typedef struct {
 /* what a request knows of its token */
 
 struct ngx_http_bog_ctx_s {
+    ngx_pool_cleanup_t        cleanup;
     ngx_http_request_t       *request;
     ngx_http_bog_source_t    *source;
     ngx_http_bog_token_t     *token;

@@ -29,16 +29,22 @@ ngx_http_bog_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_bog_find_ctx(r);
 
-    if (ctx) {
+    if (ctx == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (r->upstream
+        && r->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
+    {
         ngx_http_bog_check_answer(r, ctx);
+    }
 
-        /* error_page has found another answer */
+    /* error_page has found another answer */
 
-        if (ctx->retry_after
-            && r->headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE)
-        {
-            ctx->retry_after->hash = 0;
-        }
+    if (ctx->retry_after
+        && r->headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        ctx->retry_after->hash = 0;
     }
 
     return ngx_http_next_header_filter(r);

@@ -68,37 +68,27 @@ sub number { sprintf "%.$_[1]f", $_[0] }
 
 sub instructions_part {
     $report->section('Instructions', <<'END' =~ s/\n\z//r);
-Of nginx, for one request that is passed on over kept connections, as callgrind
-counts them; the median over five lengths of token around 1.3 kB.
+Of nginx, for one request that is passed on over kept connections with a token
+of 1.3 kB, as callgrind counts them. Those of malloc() and free() stand apart:
+they depend on what happens to lie next to each other.
 END
 
-    my (%count, @ways, $site);
+    my $site = Bog::Bench::Gateway->new;
+    my @ways = $site->ways;
 
-    for my $length (1260, 1280, 1300, 1320, 1340) {
-        $site = Bog::Bench::Gateway->new(length => $length);
-        @ways = $site->ways unless @ways;
-
-        push @{ $count{$_} }, one_way($site, $_) for @ways;
-    }
-
-    my %more = map {
+    my %count = map {
         my $way = $_;
-        $way => median(map { $count{$way}[$_] - $count{literal}[$_] } 0 .. 4);
+        $way => [instructions(sub { $site->start($way, @_) }, '/', 2000)];
     } @ways;
 
-    $report->table(['way', 'instructions', 'more than literal'],
-        map { [$site->name($_), number(median(@{ $count{$_} }), 0),
-               sprintf '%+.0f', $more{$_}] } @ways);
+    my $more = sub { sprintf '%+.0f', $_[0] - $count{literal}[0] };
+
+    $report->table(['way', 'instructions', 'more than literal', 'allocator'],
+        map { [$site->name($_), number($count{$_}[0], 0),
+               $more->($count{$_}[0]), number($count{$_}[1], 0)] } @ways);
 
     $report->bars('instructions', 'instructions a request',
-        map { [$site->name($_), number(median(@{ $count{$_} }), 0)] } @ways);
-}
-
-
-sub one_way {
-    my ($site, $way) = @_;
-
-    return instructions(sub { $site->start($way, @_) }, '/', 1000);
+        map { [$site->name($_), number($count{$_}[0], 0)] } @ways);
 }
 
 

@@ -4,10 +4,10 @@ package Bog::Bench::Instructions;
 # the difference of two runs, one with twice as many requests. It is the same
 # each time, whatever else the machine does.
 #
-# Two things are not the way's own and are kept from it. How the allocator lays
-# out a request's memory depends on every length: hence several lengths of
-# token, and the median. One more timer is dear where there is none else: hence
-# some idle connections, as every gateway has.
+# Two things are not the way's own. What malloc() and free() cost depends on what
+# happens to lie next to each other, and differs by hundreds for the same
+# requests of the same sizes: it is counted apart. One more timer is dear where
+# there is none else: hence some idle connections, as every gateway has.
 
 use strict;
 use warnings;
@@ -29,12 +29,16 @@ sub median {
 }
 
 
-# Of one way and one nginx: a sub that starts it, and the requests' URI.
+# Of one way and one nginx: a sub that starts it, and the requests' URI. Returns
+# what nginx needs, and what the allocator needs besides.
 
 sub instructions {
     my ($start, $uri, $n) = @_;
 
-    return (_run($start, $uri, 2 * $n) - _run($start, $uri, $n)) / $n;
+    my @one = _run($start, $uri, $n);
+    my @two = _run($start, $uri, 2 * $n);
+
+    return map { ($two[$_] - $one[$_]) / $n } 0, 1;
 }
 
 
@@ -56,10 +60,38 @@ sub _run {
     close $_ for @idle;
     $nginx->stop('QUIT');
 
-    my ($total) = slurp($nginx->dir . '/callgrind')
-                  =~ /^(?:summary|totals): ([0-9]+)/m;
+    return _sums($nginx->dir . '/callgrind');
+}
 
-    return $total // die "callgrind counted nothing\n";
+
+# https://valgrind.org/docs/manual/cl-format.html: costs stand below the file
+# that they are of, but for the line below "calls=", which is that of the callee.
+
+sub _sums {
+    my $path = shift;
+
+    open my $fh, '<', $path or die "callgrind counted nothing\n";
+
+    my ($nginx, $allocator, $is_allocator, $call, %name) = (0, 0);
+
+    while (my $line = <$fh>) {
+        if ($line =~ /^f[lie]=(?:\((\d+)\) ?)?(.*)/) {
+            $name{$1} = $2 if defined $1 && length $2;
+            $is_allocator = (defined $1 ? $name{$1} : $2) =~ m{/malloc\.c$};
+
+        } elsif ($line =~ /^cf[li]=\((\d+)\) (.+)/) {
+            $name{$1} = $2;
+
+        } elsif ($line =~ /^calls=/) {
+            $call = 1;
+
+        } elsif ($line =~ /^[-+*0-9]\S* (\d+)/) {
+            ($is_allocator ? $allocator : $nginx) += $1 unless $call;
+            $call = 0;
+        }
+    }
+
+    return ($nginx, $allocator);
 }
 
 

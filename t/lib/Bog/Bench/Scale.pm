@@ -65,7 +65,7 @@ sub request_with {
 
     my ($ours, $literal) = map {
         my $module = $_;
-        instructions(sub { _served($n, $bank, $module, @_) }, "/$n/", 500);
+        (instructions(sub { _served($n, $bank, $module, @_) }, "/$n/", 500))[0];
     } 1, 0;
 
     return ($ours, $ours - $literal);
