@@ -356,7 +356,7 @@ ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
 }
 
 
-/* the reference to one that is replaced, which few requests see, is the pool's */
+/* the reference to one that is replaced, which is seldom, is the pool's */
 
 static ngx_int_t
 ngx_http_bog_keep_token(ngx_http_bog_ctx_t *ctx)

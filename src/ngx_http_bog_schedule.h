@@ -12,9 +12,9 @@
 
 
 /*
- * When sources are to be looked after.  They are thousands perhaps, and nginx's
- * tree of timers, which each request changes a few times, gets one timer for
- * all of them.
+ * When sources are to be looked after.  They may be thousands, and nginx's tree
+ * of timers, which each request changes a few times, gets one timer for all of
+ * them.
  */
 
 
@@ -34,8 +34,8 @@ void ngx_http_bog_schedule_init_process(ngx_cycle_t *cycle);
 
 /*
  * Calls the handler once, from a timer of nginx, in so many milliseconds, one
- * at the least; another time that was set before is forgotten.  The caller owns
- * the task.  A worker that is to exit does not stay for the sake of it.
+ * at the least; another time that was set before is forgotten.  The task is
+ * the caller's.  A worker that is to exit does not stay for the sake of it.
  */
 void ngx_http_bog_schedule(ngx_http_bog_task_t *task, ngx_msec_t delay);
 

@@ -536,7 +536,7 @@ ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
 }
 
 
-/* a worker that gives out no tokens of the source has no copy of them either */
+/* a worker that gives out no tokens of the source has no copy of them */
 
 static void
 ngx_http_bog_source_sync(ngx_http_bog_source_t *source)

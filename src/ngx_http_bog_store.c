@@ -204,7 +204,7 @@ ngx_http_bog_store_wait(ngx_http_bog_account_t *account)
 {
     ngx_http_bog_store_slot(account)->waited = 1;
 
-    /* a barrier to the processor too, which ngx_memory_barrier() need not be */
+    /* a barrier for the processor too, which ngx_memory_barrier() may not be */
 
     (void) ngx_atomic_fetch_add(&ngx_http_bog_store_slot(account)->waited, 0);
 }
