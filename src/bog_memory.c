@@ -29,6 +29,9 @@
 #endif
 
 
+#define BOG_MEMORY_HUGE  ((size_t) 2 * 1024 * 1024)
+
+
 static size_t bog_memory_round(size_t size);
 
 
@@ -61,6 +64,16 @@ bog_memory_alloc(size_t size)
         errno = err;
         return NULL;
     }
+
+#ifdef MADV_NOHUGEPAGE
+
+    /* of many pages few are used */
+
+    if (full >= BOG_MEMORY_HUGE) {
+        (void) madvise(p, full, MADV_NOHUGEPAGE);
+    }
+
+#endif
 
     return p;
 }

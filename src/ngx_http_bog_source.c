@@ -128,6 +128,7 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_http_bog_schedule_init_process(cycle);
+    ngx_http_bog_store_init_process();
 
     accounts = bmcf->accounts.elts;
 

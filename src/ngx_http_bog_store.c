@@ -91,6 +91,26 @@ static uint32_t ngx_http_bog_store_random(void);
 static ngx_uint_t ngx_http_bog_store_dead(ngx_pid_t pid);
 
 
+static uint32_t  ngx_http_bog_store_seed;
+
+
+/*
+ * nginx begins its own random numbers by pid and time, which the containers of
+ * a fleet have in common.  OpenSSL's are no good while requests wait: the first
+ * one takes half a millisecond.
+ */
+
+void
+ngx_http_bog_store_init_process(void)
+{
+    if (RAND_bytes((u_char *) &ngx_http_bog_store_seed, sizeof(uint32_t))
+        != 1)
+    {
+        ngx_http_bog_store_seed = 0;
+    }
+}
+
+
 ngx_int_t
 ngx_http_bog_store_add(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 {
@@ -638,21 +658,10 @@ ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease, ngx_uint_t id)
 }
 
 
-/*
- * nginx begins its own random numbers by pid and time, which the containers of
- * a fleet have in common.
- */
-
 static uint32_t
 ngx_http_bog_store_random(void)
 {
-    uint32_t  rnd;
-
-    if (RAND_bytes((u_char *) &rnd, sizeof(uint32_t)) != 1) {
-        rnd = (uint32_t) ngx_random();
-    }
-
-    return rnd;
+    return (uint32_t) ngx_random() ^ ngx_http_bog_store_seed;
 }
 
 

@@ -87,6 +87,9 @@ typedef struct {
 ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 
+/* Begins random numbers of its own, in a worker. */
+void ngx_http_bog_store_init_process(void);
+
 /*
  * Copies the record, and up to size bytes of the token, of the same moment.
  * Returns the version that was read.

@@ -23,7 +23,8 @@ my @ways = qw(none literal set module lua njs);
 my %name = (
     none    => 'no header',
     literal => 'token in the configuration',
-    set     => 'the same, by set',
+    again   => 'the same again',
+    set     => 'token in the configuration, by set',
     module  => 'nginx-bog',
     lua     => 'access_by_lua, shared dictionary',
     njs     => 'njs, shared dictionary',
@@ -158,7 +159,7 @@ sub _conf {
     my $header = 'proxy_set_header Authorization "Bearer';
 
     return ('', '') if $way eq 'none';
-    return ('', qq($header $self->{token}";)) if $way eq 'literal';
+    return ('', qq($header $self->{token}";)) if $way =~ /literal|again/;
     return ('', qq(set \$token "$self->{token}"; $header \$token";)) if $way eq 'set';
 
     return (<<"END", qq($header \$bog_bearer_token";)) if $way eq 'module';

@@ -8,53 +8,83 @@ use warnings;
 
 use Exporter 'import';
 use File::Temp;
+use POSIX ();
 use Time::HiRes 'time';
 
 use Bog::Bench::Instructions 'median';
-use Bog::Util 'now';
+use Bog::Util qw(now slurp);
 
 our @EXPORT_OK = qw(throughput ratios rated quantile);
 
 
-# Requests a second.
+# As much as it bears: requests a second, and microseconds of its workers' CPU
+# time for each.
 
 sub throughput {
-    my ($port, $seconds) = @_;
+    my ($nginx, $seconds) = @_;
 
+    my $port = $nginx->port;
+    my $before = _cpu($nginx);
     my $output = `wrk -t 1 -c 32 -d ${seconds}s http://127.0.0.1:$port/ 2>&1`;
+    my $cpu = _cpu($nginx) - $before;
 
     die "wrk: $output" if $output =~ /Non-2xx|Socket errors/;
-    my ($rate) = $output =~ /^Requests\/sec: +([0-9.]+)/m
+
+    my ($requests) = $output =~ /^ +([0-9]+) requests in /m;
+    my ($rate) = $output =~ m{^Requests/sec: +([0-9.]+)}m
         or die "wrk: $output";
 
-    return $rate;
+    return ($rate, $cpu / $requests * 1e6);
+}
+
+
+sub _cpu {
+    my $nginx = shift;
+
+    my $ticks = 0;
+
+    for my $pid ($nginx->workers) {
+        my @stat = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//sr;
+        $ticks += $stat[11] + $stat[12];
+    }
+
+    return $ticks / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
 
 # Each way against the first of them, in turn, so that what else the machine
-# does hits both: the median of the ratios, and the rates.
+# does hits both: rate, the median of its ratios, and CPU time, by way.
 
 sub ratios {
-    my ($ports, $rounds, $seconds) = @_;
+    my ($gateways, $rounds, $seconds) = @_;
 
-    my ($base, @ways) = @$ports;
-    my (%ratio, %rate);
+    my ($base, @ways) = @$gateways;
+    my (%ratio, %rate, %cpu);
 
     for my $round (1 .. $rounds) {
         for my $way (@ways) {
             my @order = ($base, $way, $way, $base);
-            @order = reverse @order if $round % 2;
+            @order = @order[1, 0, 3, 2] if $round % 2;
 
             my %sum;
-            $sum{$_->[0]} += throughput($_->[1], $seconds) / 2 for @order;
+
+            for my $one (@order) {
+                my ($rate, $cpu) = throughput($one->[1], $seconds);
+
+                $sum{$one->[0]} += $rate / 2;
+                push @{ $cpu{$one->[0]} }, $cpu;
+            }
 
             push @{ $ratio{$way->[0]} }, $sum{$way->[0]} / $sum{$base->[0]};
             push @{ $rate{$_->[0]} }, $sum{$_->[0]} for $base, $way;
         }
     }
 
-    return ({ map { $_ => median(@{ $ratio{$_} }) } keys %ratio },
-            { map { $_ => median(@{ $rate{$_} }) } keys %rate });
+    $ratio{$base->[0]} = [1];
+
+    return map { my $table = $_;
+                 +{ map { $_ => median(@{ $table->{$_} }) } keys %$table }
+               } \%rate, \%ratio, \%cpu;
 }
 
 
