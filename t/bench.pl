@@ -227,11 +227,14 @@ END
     my %cost = map { $_ => [request_with($_)] } @counts;
 
     $report->table(['sources', 'nginx -t, s', 'start, s', 'all fetched, s',
-                    'token requests', 'reload, s', 'kB a source, worker',
-                    'wake-ups/s', 'CPU', 'request', 'more than literal'],
+                    'token requests', 'CPU of one, ms', 'reload, s',
+                    'kB a source, worker', 'wake-ups/s', 'CPU', 'request',
+                    'more than literal'],
         map { my $row = $row{$_};
               [$_, (map { number($row->{$_}, 3) } qw(test start fetched)),
-               $row->{requests}, number($row->{reload}, 3),
+               $row->{requests},
+               $_ < 1000 ? '' : number(1000 * $row->{fetch}, 2),
+               number($row->{reload}, 3),
                number($row->{bytes} / 1024, 1), number($row->{switches}, 1),
                number(100 * $row->{cpu}, 1) . ' %',
                map { number($_, 0) } @{ $cost{$_} }] } @counts);

@@ -79,6 +79,8 @@ my $servers = <<"END";
     map \$http_authorization \$basic { "~^Basic ([^=]+)" \$1; }
     map \$arg_life \$life { "~." '"expires_in":\$arg_life,'; default ''; }
 
+    limit_req_zone bank zone=bank:64k rate=1r/m;
+
     server {
         listen 127.0.0.1:$port;
         listen unix:$dir/bank;
@@ -91,6 +93,18 @@ my $servers = <<"END";
         ssl_protocols           TLSv1.2 TLSv1.3;
 
 $locations
+
+        # when the first token is refreshed is left to chance: it lives for a
+        # second, and those after it for 100
+        location /short {
+            limit_req zone=bank;
+            error_page 503 =200 \@hundred;
+            try_files /none \@one;
+        }
+        location \@one { return 200
+            '{"expires_in":1,"access_token":"one","token_type":"bearer"}'; }
+        location \@hundred { return 200
+            '{"expires_in":100,"access_token":"two","token_type":"bearer"}'; }
     }
 
     server {
@@ -143,9 +157,9 @@ my @rows = (
      'off', '', 'required', '/uri'],
     ['bog_wait_timeout', "$both bog_token_endpoint http://unix:$dir/silent:/;"
      . ' bog_read_timeout 500ms;', $error, '1ms', '', '30s', 'timeout'],
-    ['bog_refresh_before', "$both " . http('life?life=100'), $token,
-     '10s', { log => 'next refresh in (?:89|90)s' },
-     '20s', { log => 'next refresh in (?:78|79|80)s' }],
+    ['bog_refresh_before', "$both " . http('short'), $token,
+     '10s', { log => 'next refresh in (?:89|90)s', wait => 1 },
+     '20s', { log => 'next refresh in (?:78|79|80)s', wait => 1 }],
     ['bog_max_lifetime', "$both " . http('life?life=5000'), $expires,
      '10m', qr/599|600/, '20m', qr/1199|1200/],
     ['bog_default_lifetime', "$both " . http('life'), $expires,
@@ -200,6 +214,7 @@ sub block {
 
     my $expected = $values[1];
     my $number = $expected eq '503' ? 503 : 200;
+    my $wait = ref $expected eq 'HASH' ? "--- wait: $expected->{wait}\n" : '';
     my $check = ref $expected eq 'HASH' ? "error_log eval\nqr/$expected->{log}/"
               : ref $expected   ? "response_body_like: ^(?:$expected)\$"
               : $number == 503  ? 'response_body_like: 503 Service'
@@ -217,7 +232,7 @@ location /t { $at{location} $use proxy_pass http://unix:$dir/api:; }
 --- request
 GET /t
 --- error_code: $number
---- $check
+$wait--- $check
 --- suppress_stderr
 --- no_error_log
 [alert]

@@ -21,8 +21,8 @@ my $workers = 4;
 
 
 # For so many of them: seconds of nginx -t, of a start, of the first fetches,
-# of a reload; bytes of a source in a worker; wake-ups and CPU seconds a second
-# of all workers at rest.
+# of a reload; CPU seconds of a fetch, in all workers; bytes of a source in a
+# worker; wake-ups and CPU seconds a second of all workers at rest.
 
 sub sources {
     my $n = shift;
@@ -43,6 +43,7 @@ sub sources {
     $found{start} = _time(sub { $nginx->start });
     $bank->wait_requests($n, 300) or die "not all are fetched\n";
     $found{fetched} = now() - $begin;
+    $found{fetch} = (_work($nginx))[1] / $n;
 
     $found{bytes} = (_memory($nginx) - $bare) / $n / $workers;
     @found{qw(switches cpu)} = _rest($nginx);
