@@ -35,7 +35,7 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
     ngx_pool_cleanup_t  *cln;
     ngx_http_bog_ctx_t  *ctx;
 
-    /* an internal redirect clears the contexts, but not the cleanups */
+    /* the contexts are cleared, but not the cleanups */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
@@ -104,7 +104,7 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
     ngx_http_bog_now(&now);
 
     if (ngx_http_get_module_ctx(r, ngx_http_bog_module) == NULL
-        && !r->internal
+        && !ngx_http_bog_may_recover(r)
         && ngx_http_bog_source_fresh(source, &now))
     {
         return ngx_http_bog_first_token(r, source);

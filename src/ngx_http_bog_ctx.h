@@ -76,7 +76,13 @@ struct ngx_http_bog_ctx_s {
 static ngx_inline ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(
     ngx_http_request_t *r);
 
-/* The same after an internal redirect, which forgets it. */
+/*
+ * Says whether nginx may have forgotten it: an internal redirect clears the
+ * contexts, and so does a filter that sends an error in place of the answer.
+ */
+#define ngx_http_bog_may_recover(r)  ((r)->internal || (r)->filter_finalize)
+
+/* The same where that is so. */
 ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
 
 /*
@@ -123,7 +129,11 @@ ngx_http_bog_find_ctx(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
 
-    return (ctx || !r->internal) ? ctx : ngx_http_bog_recover_ctx(r);
+    if (ctx || !ngx_http_bog_may_recover(r)) {
+        return ctx;
+    }
+
+    return ngx_http_bog_recover_ctx(r);
 }
 
 

@@ -325,13 +325,18 @@ subtest 'the access log' => sub {
         location /named { error_page 404 = @named; return 404; }
         location @named { %%PASS%% }
         location /slow { limit_rate 500; return 200 "0123456789012345"; }
+        location /cached { proxy_cache one; proxy_cache_valid 200 1m; %%PASS%% }
         location /page { bog_wait_timeout 100ms; error_page 503 /file;
                          %%PASS%% }
 END
         log_format token '$request_uri $status $bog_token_state'
                          ' [$bog_token_id] [$bog_token_error]'
                          ' [$bog_token_expires] $bog_hold_time';
+        proxy_cache_path %%DIR%%/cache keys_zone=one:1m;
 HTTP
+
+    # a filter finds that it is not what the client has: 412
+    my $old = [['If-Unmodified-Since', 'Sun, 06 Nov 1994 08:49:37 GMT']];
 
     my $lines = sub { split /\n/, slurp($nginx->dir . '/token.log') };
     my $line = sub {
@@ -355,9 +360,9 @@ HTTP
          qr{^/page 503 missing \[-\] \[-\] \[-\] 0\.[1-4]\d\d$},
          'an error page after a wait');
 
-    parallel($nginx->port, 2,
-        uri     => sub { ('/pass', '/named')[$_[0]] },
-        on_sent => sub { ok($nginx->wait_active(2), 'held');
+    parallel($nginx->port, 3, headers => $old,
+        uri     => sub { ('/pass', '/named', '/cached')[$_[0]] },
+        on_sent => sub { ok($nginx->wait_active(3), 'held');
                          $bank->release; });
 
     # the one worker has written its log when it answers anything else
@@ -370,6 +375,9 @@ HTTP
          qr{^/pass $valid (?!0\.000)\d+\.\d{3}$}, 'a request that waited');
     like((grep { m{^/named} } $lines->())[-1],
          qr{^/named $valid (?!0\.000)\d+\.\d{3}$}, 'in a named location');
+    like((grep { m{^/cached} } $lines->())[-1],
+         qr{^/cached 412 valid \[$id\] \[-\] \[\d+\] (?!0\.000)\d+\.\d{3}$},
+         'where a filter has sent an error');
 
     like($line->($_), qr{^$_ $valid 0\.000$}, $_)
         for '/pass', '/return', '/file', '/named', '/slow';
