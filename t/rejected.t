@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/lib";
 use Digest::SHA 'sha256_hex';
 use IO::Socket::INET;
 use Test::More;
+use Time::HiRes 'sleep';
 
 use Bog::Bank;
 use Bog::Client qw(get parallel header);
@@ -272,6 +273,11 @@ for my $early (0, 1) {
         ok($nginx->wait_active($n), 'all send their bodies');
         is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
         ok($bank->wait_count(answered => 2), 'a new token comes');
+        ok(wait_until { get($nginx->port, '/')->{status} == 200 },
+           'and is used');
+
+        # a state once given does not change for so long
+        sleep 0.1;
 
         print {$_} '67890' for @slow;
         my @answers = map { my $fh = $_; local $/; <$fh> } @slow;
