@@ -52,6 +52,7 @@ static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
 static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_copy(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_judge(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_drop(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
@@ -549,9 +550,7 @@ ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
     source->seen = ngx_http_bog_store_read(source->account, &source->record,
                                            NULL, 0);
 
-    if (source->token && source->token->number <= source->record.dropped) {
-        ngx_http_bog_source_drop(source);
-    }
+    ngx_http_bog_source_judge(source);
 
     if (source->record.len == 0
         || (source->token && source->token->number == source->record.token))
@@ -573,6 +572,7 @@ ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
     token = ngx_http_bog_token_copy(source->account, &source->record,
                                     &source->seen);
     if (token == NULL) {
+        ngx_http_bog_source_judge(source);
         return;
     }
 
@@ -584,6 +584,17 @@ ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
     source->version = source->seen;
 
     if (token->len == 0) {
+        ngx_http_bog_source_drop(source);
+    }
+}
+
+
+/* by what the record says now */
+
+static void
+ngx_http_bog_source_judge(ngx_http_bog_source_t *source)
+{
+    if (source->token && source->token->number <= source->record.dropped) {
         ngx_http_bog_source_drop(source);
     }
 }

@@ -665,7 +665,6 @@ ngx_http_bog_store_random(void)
 }
 
 
-
 /* this very process is not in two changes at once: one of the same pid was */
 
 static ngx_uint_t
