@@ -6,7 +6,7 @@ package Bog::Bench::Report;
 #   $report->section('Name', 'What is measured, in a sentence or two.');
 #   $report->table(['way', 'requests a second'], ['nginx-bog', 4711], ...);
 #   $report->bars('name', 'instructions a request', [label => number], ...);
-#   $report->write;          figures.md and the plots, into the folder
+#   $report->write($head);   figures.md and the plots, into the folder
 
 use strict;
 use warnings;
@@ -14,13 +14,13 @@ use warnings;
 use File::Temp;
 use List::Util 'max';
 
-use Bog::Util 'spew';
+use Bog::Util qw(slurp spew);
 
 
 sub new {
     my ($class, $folder) = @_;
 
-    return bless { folder => $folder, text => '' }, $class;
+    return bless { folder => $folder, sections => [] }, $class;
 }
 
 
@@ -28,16 +28,11 @@ sub section {
     my ($self, $name, $text) = @_;
 
     print "\n$name\n\n";
-    $self->{text} .= "\n## $name\n\n$text\n";
+    push @{ $self->{sections} }, "## $name\n\n$text\n";
 }
 
 
-sub line {
-    my ($self, $text) = @_;
-
-    print "$text\n";
-    $self->{text} .= "\n$text\n";
-}
+sub _add { $_[0]{sections}[-1] .= $_[1] }
 
 
 sub table {
@@ -62,7 +57,7 @@ sub table {
                            map { '-' x ($_ - 1) . ':' } @width[1 .. $#width])
                . ' |';
 
-    $self->{text} .= join "\n", '', $lines[0], $rule, @lines[1 .. $#lines], '';
+    $self->_add(join "\n", '', $lines[0], $rule, @lines[1 .. $#lines], '');
 }
 
 
@@ -107,7 +102,7 @@ sub _plot {
     my ($self, $name, $data, $script) = @_;
 
     push @{ $self->{plots} }, [$name, $data, $script];
-    $self->{text} .= "\n![$name]($name.svg)\n";
+    $self->_add("\n![$name]($name.svg)\n");
 }
 
 
@@ -130,8 +125,25 @@ END
         system('gnuplot', "$dir/$name.plot") == 0 or die "gnuplot: $?\n";
     }
 
-    spew("$self->{folder}/figures.md", $head . $self->{text});
+    spew("$self->{folder}/figures.md", join "\n", $head, $self->_sections);
 }
+
+
+# What was not measured this time stays as it was.
+
+sub _sections {
+    my $self = shift;
+
+    my ($head, @old) = split /^(?=## )/m, slurp("$self->{folder}/figures.md");
+    my %new = map { _name($_) => $_ } @{ $self->{sections} };
+
+    my @all = map { delete $new{_name($_)} // s/\n+\z/\n/r } @old;
+
+    return @all, grep { $new{_name($_)} } @{ $self->{sections} };
+}
+
+
+sub _name { $_[0] =~ /^## (.*)/ ? $1 : '' }
 
 
 1;

@@ -178,12 +178,22 @@ sub _send {
 }
 
 
-# One held request in each worker, so often: all times in milliseconds.
+# One held request in each worker, so often: milliseconds of all of them, and of
+# those that follow the first one, from that one on.
 
 sub wake_up {
     my $rounds = shift;
 
-    return map { _wake_up_once() } 1 .. $rounds;
+    my (@all, @after);
+
+    for (1 .. $rounds) {
+        my ($first, @others) = sort { $a <=> $b } _wake_up_once();
+
+        push @all, $first, @others;
+        push @after, map { $_ - $first } @others;
+    }
+
+    return (\@all, \@after);
 }
 
 
