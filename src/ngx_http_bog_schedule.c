@@ -81,7 +81,8 @@ ngx_http_bog_schedule_handler(ngx_event_t *ev)
             return;
         }
 
-        task = ngx_rbtree_data(node, ngx_http_bog_task_t, node);
+        task = (ngx_http_bog_task_t *) ((u_char *) node
+                                        - offsetof(ngx_http_bog_task_t, node));
 
         ngx_rbtree_delete(&ngx_http_bog_tasks, node);
         task->set = 0;

@@ -4,10 +4,10 @@
  */
 
 
-#include <openssl/rand.h>
-
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_store.h"
+
+#include <openssl/rand.h>
 
 
 /*
