@@ -61,7 +61,8 @@ sub fetches_are_apart {
 
     my ($shortest, $longest) = (sort { $a <=> $b } @gaps)[0, -1];
 
-    cmp_ok($shortest, '>=', 0.45 * $lifetime - 0.05, 'never too soon');
+    cmp_ok($shortest, '>=', 0.45 * $lifetime - timeout(0.05),
+           'never too soon');
     cmp_ok($longest, '<=', 0.5 * $lifetime + timeout(0.5), 'never too late');
 }
 
