@@ -9,7 +9,7 @@
 
 
 static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
-    ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf);
+    ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
@@ -39,37 +39,13 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 
     ctx = ngx_http_bog_find_ctx(r);
 
-    if (ctx == NULL) {
-
-        if (blcf->source == NULL) {
-            return NGX_DECLINED;
-        }
-
-        ngx_http_bog_now(&now);
-
-        /* most requests need nothing until they are given the token */
-
-        if (ngx_http_bog_source_fresh(blcf->source, &now)) {
-            return NGX_DECLINED;
-        }
-    }
-
-    return ngx_http_bog_hold_ctx(r, ctx, blcf);
-}
-
-
-static ngx_int_t
-ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
-    ngx_http_bog_loc_conf_t *blcf)
-{
-    int64_t     next;
-    bog_time_t  now;
-
     if (blcf->source == NULL) {
 
         /* a token that was read elsewhere is not what this location sends */
 
-        ctx->given = 0;
+        if (ctx) {
+            ctx->given = 0;
+        }
 
         return NGX_DECLINED;
     }
@@ -80,7 +56,24 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     ngx_http_bog_now(&now);
 
-    ctx = ngx_http_bog_get_ctx(r, blcf->source, &now);
+    /* most requests need nothing until they are given the token */
+
+    if (ctx == NULL && ngx_http_bog_source_fresh(blcf->source, &now)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_bog_hold_ctx(r, blcf, &now);
+}
+
+
+static ngx_int_t
+ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
+    bog_time_t *now)
+{
+    int64_t              next;
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_get_ctx(r, blcf->source, now);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -90,10 +83,10 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     }
 
     if (ctx->redirected || ctx->token == NULL
-        || !ngx_http_bog_token_valid(ctx->token, &now))
+        || !ngx_http_bog_token_valid(ctx->token, now))
     {
         ctx->redirected = 0;
-        ngx_http_bog_fill_ctx(ctx, &now);
+        ngx_http_bog_fill_ctx(ctx, now);
     }
 
     if (ctx->token) {
@@ -102,12 +95,12 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     if (ctx->hold && ctx->hold->resumed && ctx->hold->outcome != NGX_OK) {
         ctx->hold->resumed = 0;
-        next = bog_policy_next(&ctx->source->record.policy, &now);
+        next = bog_policy_next(&ctx->source->record.policy, now);
 
-        return ngx_http_bog_refuse(r, ctx, blcf, next - now.mono);
+        return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
     }
 
-    return ngx_http_bog_hold(r, ctx, blcf, &now);
+    return ngx_http_bog_hold(r, ctx, blcf, now);
 }
 
 

@@ -12,9 +12,8 @@
 
 
 /*
- * When sources are to be looked after.  They may be thousands, and nginx's tree
- * of timers, which each request changes a few times, gets one timer for all of
- * them.
+ * What a worker is to do at a time.  Sources may be thousands, and nginx's tree
+ * of timers, which each request changes a few times, gets one timer for all.
  */
 
 

@@ -20,13 +20,13 @@
 
 
 typedef struct {
-    ngx_event_t   watch;
+    ngx_http_bog_task_t   watch;
 
-    ngx_queue_t   urgent;             /* sources whose turn to fetch comes, */
-    ngx_queue_t   pending;            /* those with requests first */
-    ngx_queue_t   waiting;            /* sources that requests wait for */
-    ngx_uint_t    fetches;
-    ngx_uint_t    workers;
+    ngx_queue_t           urgent;     /* sources whose turn to fetch comes, */
+    ngx_queue_t           pending;    /* those with requests first */
+    ngx_queue_t           waiting;    /* sources that requests wait for */
+    ngx_uint_t            fetches;
+    ngx_uint_t            workers;
 } ngx_http_bog_worker_t;
 
 
@@ -62,14 +62,10 @@ static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
 static void ngx_http_bog_source_woken(void);
 static void ngx_http_bog_source_await(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_watch(ngx_msec_t delay);
-static void ngx_http_bog_source_watch_handler(ngx_event_t *ev);
+static void ngx_http_bog_source_watch_handler(ngx_http_bog_task_t *task);
 
 
 static ngx_http_bog_worker_t  ngx_http_bog_worker;
-
-/* a timer has a connection's descriptor in the debug log: this has none */
-
-static ngx_connection_t       ngx_http_bog_watch_ident;
 
 
 ngx_http_bog_source_t *
@@ -107,12 +103,7 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
     ngx_queue_init(&ngx_http_bog_worker.pending);
     ngx_queue_init(&ngx_http_bog_worker.waiting);
 
-    ngx_http_bog_watch_ident.fd = (ngx_socket_t) -1;
-
     ngx_http_bog_worker.watch.handler = ngx_http_bog_source_watch_handler;
-    ngx_http_bog_worker.watch.log = cycle->log;
-    ngx_http_bog_worker.watch.data = &ngx_http_bog_watch_ident;
-    ngx_http_bog_worker.watch.cancelable = 1;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
     ngx_http_bog_worker.workers = ngx_max(ccf->worker_processes, 1);
@@ -571,21 +562,17 @@ ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
 
     token = ngx_http_bog_token_copy(source->account, &source->record,
                                     &source->seen);
-    if (token == NULL) {
-        ngx_http_bog_source_judge(source);
-        return;
+    if (token) {
+
+        if (source->token) {
+            ngx_http_bog_token_free(source->token);
+        }
+
+        source->token = token;
+        source->version = source->seen;
     }
 
-    if (source->token) {
-        ngx_http_bog_token_free(source->token);
-    }
-
-    source->token = token;
-    source->version = source->seen;
-
-    if (token->len == 0) {
-        ngx_http_bog_source_drop(source);
-    }
+    ngx_http_bog_source_judge(source);
 }
 
 
@@ -775,22 +762,15 @@ ngx_http_bog_source_await(ngx_http_bog_source_t *source)
 static void
 ngx_http_bog_source_watch(ngx_msec_t delay)
 {
-    ngx_event_t  *ev;
+    ngx_http_bog_task_t  *watch;
 
-    ev = &ngx_http_bog_worker.watch;
+    watch = &ngx_http_bog_worker.watch;
 
-    if (ev->timer_set) {
-
-        if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec)
-            <= (ngx_msec_int_t) delay)
-        {
-            return;
-        }
-
-        ngx_del_timer(ev);
+    if (!watch->set
+        || ngx_http_bog_schedule_left(watch) > (ngx_msec_int_t) delay)
+    {
+        ngx_http_bog_schedule(watch, delay);
     }
-
-    ngx_add_timer(ev, delay);
 }
 
 
@@ -800,7 +780,7 @@ ngx_http_bog_source_watch(ngx_msec_t delay)
  */
 
 static void
-ngx_http_bog_source_watch_handler(ngx_event_t *ev)
+ngx_http_bog_source_watch_handler(ngx_http_bog_task_t *task)
 {
     bog_time_t              now;
     ngx_queue_t            *q, *next;
