@@ -10,8 +10,8 @@ use List::Util 'max';
 
 use Bog::Bench::Faults qw(endpoint refreshes);
 use Bog::Bench::Gateway;
-use Bog::Bench::Instructions qw(instructions median);
-use Bog::Bench::Load qw(ratios rated quantile);
+use Bog::Bench::Instructions 'instructions';
+use Bog::Bench::Load qw(ratios rated median quantile);
 use Bog::Bench::Report;
 use Bog::Bench::Scale qw(sources request_with);
 use Bog::Bench::Start qw(wake_up crowd held_memory);

@@ -553,9 +553,26 @@ sub kill_worker {
 sub worker_of_port {
     my ($self, $port, $protocol) = @_;
 
-    my $local = sprintf ':%04X', $port;
-    my ($inode) = slurp('/proc/net/' . ($protocol // 'tcp'))
-        =~ /^ *\d+: [0-9A-F]{8}$local (?:\S+ +){7}([1-9]\d*) /m or return;
+    return $self->_worker_of(sprintf('%04X [0-9A-F]{8}:[0-9A-F]{4}', $port),
+                             $protocol // 'tcp');
+}
+
+
+# The worker that has accepted a client's connection.
+
+sub worker_of_client {
+    my ($self, $client) = @_;
+
+    return $self->_worker_of(sprintf('%04X [0-9A-F]{8}:%04X', $self->port,
+                                     $client->sockport), 'tcp');
+}
+
+
+sub _worker_of {
+    my ($self, $ends, $protocol) = @_;
+
+    my ($inode) = slurp("/proc/net/$protocol")
+        =~ /^ *\d+: [0-9A-F]{8}:$ends (?:\S+ +){6}([1-9]\d*) /m or return;
 
     for my $pid ($self->workers) {
         return $pid if grep { (readlink // '') eq "socket:[$inode]" }

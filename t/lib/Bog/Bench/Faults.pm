@@ -12,7 +12,7 @@ use List::Util 'max';
 use Bog::Bench::Gateway;
 use Bog::Bench::Load qw(rated quantile);
 use Bog::Client 'get';
-use Bog::Util qw(now wait_until);
+use Bog::Util 'wait_until';
 
 our @EXPORT_OK = qw(endpoint refreshes);
 

@@ -10,12 +10,10 @@ package Bog::Bench::Gateway;
 use strict;
 use warnings;
 
-use Cwd 'abs_path';
-
 use Bog::Bank;
 use Bog::Client;
 use Bog::Nginx;
-use Bog::Util qw(free_port wait_until);
+use Bog::Util 'free_port';
 
 # The first one sends no token at all.
 my @ways = qw(none literal set module lua njs);

@@ -15,18 +15,9 @@ use warnings;
 use Exporter 'import';
 use IO::Socket::INET;
 
-use Bog::Client;
-use Bog::Util 'slurp';
-
-our @EXPORT_OK = qw(instructions median);
+our @EXPORT_OK = qw(instructions);
 
 my $idle = 16;
-
-
-sub median {
-    my @sorted = sort { $a <=> $b } @_;
-    return $sorted[@sorted / 2];
-}
 
 
 # Of one way and one nginx: a sub that starts it, and the requests' URI. Returns

@@ -8,13 +8,12 @@ use warnings;
 
 use Exporter 'import';
 use File::Temp;
-use POSIX ();
 use Time::HiRes 'time';
 
-use Bog::Bench::Instructions 'median';
-use Bog::Util qw(now slurp);
+use Bog::Bench::Process 'cpu';
+use Bog::Util 'now';
 
-our @EXPORT_OK = qw(throughput ratios rated quantile);
+our @EXPORT_OK = qw(throughput ratios rated median quantile);
 
 
 # As much as it bears: requests a second, and microseconds of its workers' CPU
@@ -24,9 +23,9 @@ sub throughput {
     my ($nginx, $seconds) = @_;
 
     my $port = $nginx->port;
-    my $before = _cpu($nginx);
+    my $before = cpu($nginx);
     my $output = `wrk -t 1 -c 32 -d ${seconds}s http://127.0.0.1:$port/ 2>&1`;
-    my $cpu = _cpu($nginx) - $before;
+    my $cpu = cpu($nginx) - $before;
 
     die "wrk: $output" if $output =~ /Non-2xx|Socket errors/;
 
@@ -35,20 +34,6 @@ sub throughput {
         or die "wrk: $output";
 
     return ($rate, $cpu / $requests * 1e6);
-}
-
-
-sub _cpu {
-    my $nginx = shift;
-
-    my $ticks = 0;
-
-    for my $pid ($nginx->workers) {
-        my @stat = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//sr;
-        $ticks += $stat[11] + $stat[12];
-    }
-
-    return $ticks / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
 
@@ -107,6 +92,13 @@ sub rated {
 
     return sort { $a->[0] <=> $b->[0] }
            map { [$_->[0] / 1e6 + $shift, $_->[1], $_->[2] / 1000] } @rows;
+}
+
+
+sub median {
+    my @sorted = sort { $a <=> $b } @_;
+
+    return $sorted[@sorted / 2];
 }
 
 

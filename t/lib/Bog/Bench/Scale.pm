@@ -7,13 +7,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-use POSIX ();
 use Time::HiRes 'sleep';
 
 use Bog::Bank;
 use Bog::Bench::Instructions 'instructions';
+use Bog::Bench::Process qw(memory cpu switches);
 use Bog::Nginx;
-use Bog::Util qw(now slurp wait_until);
+use Bog::Util 'now';
 
 our @EXPORT_OK = qw(sources request_with);
 
@@ -35,7 +35,7 @@ sub sources {
 
     my $empty = _gateway(0, $bank, 1, workers => $workers);
     $empty->start;
-    my $bare = _memory($empty);
+    my $bare = memory($empty);
     $empty->stop('TERM');
 
     my $begin = now();
@@ -43,9 +43,9 @@ sub sources {
     $found{start} = _time(sub { $nginx->start });
     $bank->wait_requests($n, 300) or die "not all are fetched\n";
     $found{fetched} = now() - $begin;
-    $found{fetch} = (_work($nginx))[1] / $n;
+    $found{fetch} = cpu($nginx) / $n;
 
-    $found{bytes} = (_memory($nginx) - $bare) / $n / $workers;
+    $found{bytes} = (memory($nginx) - $bare) / $n / $workers;
     @found{qw(switches cpu)} = _rest($nginx);
 
     $found{reload} = _time(sub { $nginx->reload(wait_old => 1) });
@@ -145,53 +145,19 @@ sub _served {
 }
 
 
-# Of all workers, in bytes: what is theirs alone, and their share of the rest.
-
-sub _memory {
-    my $nginx = shift;
-
-    my $bytes = 0;
-
-    for my $pid ($nginx->workers) {
-        my ($kilobytes) = slurp("/proc/$pid/smaps_rollup") =~ /^Pss: +(\d+)/m;
-        $bytes += 1024 * $kilobytes;
-    }
-
-    return $bytes;
-}
-
-
-# Voluntary context switches, one for each time that a worker has gone to sleep,
-# and CPU seconds, a second.
+# How often the workers have gone to sleep, and CPU seconds, a second.
 
 sub _rest {
     my $nginx = shift;
 
     my $seconds = 5;
-    my @before = _work($nginx);
+    my @before = (switches($nginx), cpu($nginx));
 
     sleep $seconds;
 
-    my @after = _work($nginx);
+    my @after = (switches($nginx), cpu($nginx));
 
     return map { ($after[$_] - $before[$_]) / $seconds } 0, 1;
-}
-
-
-sub _work {
-    my $nginx = shift;
-
-    my ($switches, $ticks) = (0, 0);
-
-    for my $pid ($nginx->workers) {
-        my ($n) = slurp("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
-        my @stat = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//sr;
-
-        $switches += $n;
-        $ticks += $stat[11] + $stat[12];
-    }
-
-    return ($switches, $ticks / POSIX::sysconf(POSIX::_SC_CLK_TCK()));
 }
 
 

@@ -15,9 +15,10 @@ use Exporter 'import';
 use IO::Socket::INET;
 use List::Util 'max';
 
+use Bog::Bench::Process 'memory';
 use Bog::Child;
 use Bog::Nginx;
-use Bog::Util qw(now slurp wait_until);
+use Bog::Util qw(now wait_until);
 
 our @EXPORT_OK = qw(wake_up crowd held_memory);
 
@@ -153,25 +154,6 @@ sub _client {
 }
 
 
-# The worker that has accepted it.
-
-sub _worker {
-    my ($nginx, $client) = @_;
-
-    my $ends = sprintf ':%04X [0-9A-F]{8}:%04X', $nginx->port,
-                       $client->sockport;
-    my ($inode) = slurp('/proc/net/tcp') =~ /$ends (?:\S+ +){6}([1-9]\d*) /
-        or return;
-
-    for my $pid ($nginx->workers) {
-        return $pid if grep { (readlink // '') eq "socket:[$inode]" }
-                       glob "/proc/$pid/fd/*";
-    }
-
-    return;
-}
-
-
 sub _send {
     print { $_ } "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         and $_->flush for @_;
@@ -204,7 +186,7 @@ sub _wake_up_once {
 
     while (keys %of < $workers) {
         my $client = _client($nginx);
-        my $worker = wait_until { _worker($nginx, $client) };
+        my $worker = wait_until { $nginx->worker_of_client($client) };
 
         $of{$worker} //= $client;
     }
@@ -250,29 +232,15 @@ sub held_memory {
 
     my ($bank, $nginx) = _cold();
 
-    my $before = _memory($nginx);
+    my $before = memory($nginx);
     my @clients = map { _client($nginx) } 1 .. $n;
 
     _send(@clients);
     $nginx->wait_active($n, 300) or die "not all are held\n";
 
-    my $bytes = (_memory($nginx) - $before) / $n;
+    my $bytes = (memory($nginx) - $before) / $n;
 
     $nginx->stop('TERM');
-
-    return $bytes;
-}
-
-
-sub _memory {
-    my $nginx = shift;
-
-    my $bytes = 0;
-
-    for my $pid ($nginx->workers) {
-        my ($kilobytes) = slurp("/proc/$pid/smaps_rollup") =~ /^Pss: +(\d+)/m;
-        $bytes += 1024 * $kilobytes;
-    }
 
     return $bytes;
 }
