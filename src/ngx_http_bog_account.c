@@ -12,6 +12,14 @@
 #include "ngx_http_bog_vault.h"
 
 
+/* how many sources have it */
+
+typedef struct {
+    ngx_str_node_t   node;
+    ngx_uint_t       n;
+} ngx_http_bog_name_t;
+
+
 typedef struct {
     char        *name;
     ngx_uint_t   offset;
@@ -34,6 +42,10 @@ static ngx_int_t ngx_http_bog_account_network(ngx_conf_t *cf,
 static ngx_int_t ngx_http_bog_account_tls(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static ngx_int_t ngx_http_bog_account_request(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_account_name(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
+static ngx_int_t ngx_http_bog_account_scope(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static void ngx_http_bog_account_check_secret(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
@@ -266,6 +278,8 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
         || ngx_http_bog_upstream_conf(cf, account, blcf) != NGX_OK
         || ngx_http_bog_account_tls(cf, account, blcf) != NGX_OK
         || ngx_http_bog_account_request(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_account_name(cf, account) != NGX_OK
+        || ngx_http_bog_account_scope(cf, account, blcf) != NGX_OK
         || ngx_http_bog_store_add(cf, account) != NGX_OK)
     {
         return NULL;
@@ -285,6 +299,10 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
 
     *slot = account;
 
+    bmcf->longest = ngx_max(bmcf->longest,
+                            2 * (account->name.len + account->client_id.len)
+                            + account->endpoint->url.len
+                            + account->scope.len);
     return account;
 }
 
@@ -454,6 +472,100 @@ ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     p += bog_oauth_body(p, params, n);
 
     account->request.len = p - account->request.data;
+
+    return NGX_OK;
+}
+
+
+/*
+ * "ID@HOST", and a number where there are several: secrets differ, paths, or
+ * parameters.
+ */
+
+static ngx_int_t
+ngx_http_bog_account_name(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+{
+    u_char                    *p;
+    uint32_t                   hash;
+    ngx_str_t                  key;
+    ngx_http_bog_name_t       *name;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    key.len = account->client_id.len + 1 + account->endpoint->authority.len;
+
+    key.data = ngx_pnalloc(cf->pool, key.len + 1 + NGX_INT_T_LEN);
+    if (key.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(key.data, "%V@%V", &account->client_id,
+                    &account->endpoint->authority);
+
+    account->name = key;
+
+    hash = ngx_crc32_short(key.data, key.len);
+
+    name = (ngx_http_bog_name_t *)
+               ngx_str_rbtree_lookup(&bmcf->names, &key, hash);
+
+    if (name) {
+        account->name.len = ngx_sprintf(p, "#%ui", ++name->n) - key.data;
+        return NGX_OK;
+    }
+
+    name = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_name_t));
+    if (name == NULL) {
+        return NGX_ERROR;
+    }
+
+    name->node.str = key;
+    name->node.node.key = hash;
+    name->n = 1;
+
+    ngx_rbtree_insert(&bmcf->names, &name->node.node);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Of the parameters only RFC 6749's own is shown: what others hold, nobody but
+ * the endpoint need know.
+ */
+
+static ngx_int_t
+ngx_http_bog_account_scope(ngx_conf_t *cf, ngx_http_bog_account_t *account,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    u_char       *p;
+    ngx_uint_t    i;
+    bog_param_t  *param;
+
+    if (blcf->params == NULL) {
+        return NGX_OK;
+    }
+
+    param = blcf->params->elts;
+
+    for (i = 0; i < blcf->params->nelts; i++) {
+
+        if (param[i].name.len != 5
+            || ngx_strncmp(param[i].name.data, "scope", 5) != 0)
+        {
+            continue;
+        }
+
+        p = ngx_pnalloc(cf->pool,
+                        bog_oauth_form_encode(NULL, &param[i].value));
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        account->scope.len = bog_oauth_form_encode(p, &param[i].value);
+        account->scope.data = p;
+    }
 
     return NGX_OK;
 }

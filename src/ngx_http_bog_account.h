@@ -24,6 +24,8 @@ struct ngx_http_bog_account_s {
 
     ngx_str_t                      client_id;
     ngx_http_bog_endpoint_t       *endpoint;
+    ngx_str_t                      scope;       /* form-encoded, or empty */
+    ngx_str_t                      name;        /* for people, of its own */
     ngx_str_t                      request;     /* in the vault */
 
     ngx_msec_t                     refresh_before;

@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_bog_answer.h"
+#include "ngx_http_bog_error.h"
 #include "ngx_http_bog_token.h"
 
 
@@ -33,21 +34,6 @@ static char  *ngx_http_bog_answer_faults[] = {
     "the answer's \"token_type\" is not \"Bearer\"",
     "the answer's token has expired already",
     "no memory to read the answer"
-};
-
-
-/* by bog_error_e */
-
-static char  *ngx_http_bog_answer_errors[] = {
-    "",
-    "the name could not be resolved",
-    "could not connect",
-    "TLS handshake failed",
-    "timed out",
-    "unexpected status",
-    "the credentials were rejected",
-    "the answer is not valid HTTP or ended early",
-    "the answer is too large"
 };
 
 
@@ -262,7 +248,7 @@ ngx_http_bog_answer_reason(ngx_http_bog_fetch_t *fetch, u_char *buf,
 
     p = ngx_slprintf(buf, last, "%s",
                      fetch->fault ? fetch->fault
-                          : ngx_http_bog_answer_errors[fetch->failure.error]);
+                          : ngx_http_bog_error_reason(fetch->failure.error));
 
     if (fetch->failure.status) {
         p = ngx_slprintf(p, last, ", status: %uD", fetch->failure.status);

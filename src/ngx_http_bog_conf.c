@@ -51,7 +51,9 @@ ngx_http_bog_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    ngx_rbtree_init(&bmcf->digests, &bmcf->sentinel,
+    ngx_rbtree_init(&bmcf->digests, &bmcf->digests_sentinel,
+                    ngx_str_rbtree_insert_value);
+    ngx_rbtree_init(&bmcf->names, &bmcf->names_sentinel,
                     ngx_str_rbtree_insert_value);
 
     bmcf->secrets = ngx_http_bog_vault_create(cf->pool);
@@ -86,6 +88,7 @@ ngx_http_bog_create_loc_conf(ngx_conf_t *cf)
      *     conf->ssl_certificate = { 0, NULL };
      *     conf->ssl_certificate_key = { 0, NULL };
      *     conf->source = NULL;
+     *     conf->status = NULL;
      */
 
     conf->client_id = NGX_CONF_UNSET_PTR;
@@ -177,7 +180,9 @@ ngx_http_bog_merge_credentials(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *prev,
 
         /* what a block leaves open, a location inside may complete */
 
-        if (clcf->handler && conf->token != NGX_HTTP_BOG_OFF) {
+        if (clcf->handler && conf->token != NGX_HTTP_BOG_OFF
+            && conf->status == NULL)
+        {
             ngx_http_bog_log_unpaired(cf, conf->client_id
                                           ? conf->client_id
                                           : conf->client_secret);
@@ -268,7 +273,7 @@ ngx_http_bog_add_member(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *conf,
     ngx_http_bog_main_conf_t  *bmcf;
 
     if (conf->client_id == NULL || conf->client_secret == NULL
-        || conf->token == NGX_HTTP_BOG_OFF)
+        || conf->token == NGX_HTTP_BOG_OFF || conf->status)
     {
         return NGX_OK;
     }

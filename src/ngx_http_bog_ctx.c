@@ -211,7 +211,13 @@ ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 
     source = ctx->source;
 
+    ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
+
     rc = ngx_http_bog_source_reject(source, ctx->token);
+
+    if (rc == NGX_OK) {
+        ngx_http_bog_metrics_count(source->slot->metrics.rejected);
+    }
 
     level = (rc == NGX_OK) ? NGX_LOG_WARN : NGX_LOG_INFO;
 
@@ -402,6 +408,21 @@ ngx_http_bog_drop_ctx(void *data)
 
 
 void
+ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
+    ngx_http_bog_hold_result_e result)
+{
+    ngx_msec_t  ms;
+
+    ms = ngx_current_msec - hold->began;
+
+    hold->waiting = 0;
+    hold->ctx->held += ms;
+
+    ngx_http_bog_metrics_held(&hold->source->slot->metrics, result, ms);
+}
+
+
+void
 ngx_http_bog_leave(void *data)
 {
     ngx_http_bog_hold_t *hold = data;
@@ -409,8 +430,7 @@ ngx_http_bog_leave(void *data)
     /* who leaves has waited too */
 
     if (hold->waiting) {
-        hold->waiting = 0;
-        hold->ctx->held += ngx_current_msec - hold->began;
+        ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);
     }
 
     if (hold->event.timer_set) {

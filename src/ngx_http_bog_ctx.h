@@ -118,7 +118,11 @@ void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
  */
 void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 
-/* A cleanup, of a hold: the request does not wait any more. */
+/* The request does not wait any more. */
+void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
+    ngx_http_bog_hold_result_e result);
+
+/* A cleanup, of a hold: the request has gone, or goes on otherwise. */
 void ngx_http_bog_leave(void *data);
 
 

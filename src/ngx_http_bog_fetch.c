@@ -79,6 +79,7 @@ ngx_http_bog_fetch_create(ngx_http_bog_account_t *account,
     fetch->account = account;
     fetch->before = *before;
     fetch->quiet = quiet;
+    fetch->began = ngx_current_msec;
 
     fetch->memory = bog_memory_alloc(NGX_HTTP_BOG_MEMORY_SIZE);
 

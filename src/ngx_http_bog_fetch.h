@@ -83,6 +83,7 @@ struct ngx_http_bog_fetch_s {
     ngx_event_get_peer_pt      get_peer;        /* of the upstream {} */
 
     u_char                    *memory;
+    ngx_msec_t                 began;
     bog_time_t                 sent;            /* the request, last try */
     ngx_http_bog_answer_t      answer;
 

@@ -148,6 +148,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     ngx_add_timer(&hold->event, left);
 
+    ngx_http_bog_metrics_hold(&hold->source->slot->metrics);
     ngx_http_bog_source_wait(hold->source, &hold->waiter);
 
     return NGX_AGAIN;
@@ -251,9 +252,10 @@ ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t     *c;
-    ngx_http_request_t   *r;
-    ngx_http_bog_hold_t  *hold;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_bog_hold_t         *hold;
+    ngx_http_bog_hold_result_e   result;
 
     hold = ev->data;
     r = hold->request;
@@ -261,10 +263,14 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
+    result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
+                                       : NGX_HTTP_BOG_HOLD_FAILURE;
+
     if (hold->waiter.queued) {
 
         /* the deadline */
 
+        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
         hold->outcome = NGX_ERROR;
         ngx_http_bog_source_leave(hold->source, &hold->waiter);
     }
@@ -279,9 +285,9 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ev->timedout = 0;
 
-    hold->waiting = 0;
     hold->resumed = 1;
-    hold->ctx->held += ngx_current_msec - hold->began;
+
+    ngx_http_bog_end_hold(hold, result);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "bog resume: %i, held: %M", hold->outcome, hold->ctx->held);
@@ -324,6 +330,8 @@ static ngx_int_t
 ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, int64_t wait)
 {
+    ngx_http_bog_metrics_count(ctx->source->slot->metrics.without[blcf->token]);
+
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "no token for client id \"%V\" after %M ms",
                   &ctx->source->account->client_id, ctx->held);

@@ -7,13 +7,15 @@
 #include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
 #include "ngx_http_bog_source.h"
+#include "ngx_http_bog_status.h"
 #include "ngx_http_bog_wake.h"
 
 
 static ngx_int_t ngx_http_bog_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_bog_init_module(ngx_cycle_t *cycle);
 
 
-static ngx_conf_enum_t  ngx_http_bog_modes[] = {
+static ngx_conf_enum_t  ngx_http_bog_token_modes[] = {
     { ngx_string("required"), NGX_HTTP_BOG_REQUIRED },
     { ngx_string("optional"), NGX_HTTP_BOG_OPTIONAL },
     { ngx_string("off"), NGX_HTTP_BOG_OFF },
@@ -85,7 +87,7 @@ static ngx_command_t  ngx_http_bog_commands[] = {
       ngx_conf_set_enum_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, token),
-      &ngx_http_bog_modes },
+      &ngx_http_bog_token_modes },
 
     { ngx_string("bog_wait_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -212,6 +214,14 @@ static ngx_command_t  ngx_http_bog_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, ssl_conf_commands),
       &ngx_http_bog_conf_command_post },
+
+    { ngx_string("bog_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_bog_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -237,7 +247,7 @@ ngx_module_t  ngx_http_bog_module = {
     ngx_http_bog_commands,                 /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    ngx_http_bog_wake_init_module,         /* init module */
+    ngx_http_bog_init_module,              /* init module */
     ngx_http_bog_source_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -278,4 +288,13 @@ ngx_http_bog_init(ngx_conf_t *cf)
     ngx_http_bog_filter_init();
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_bog_report_loaded();
+
+    return ngx_http_bog_wake_init_module(cycle);
 }

@@ -40,6 +40,7 @@ typedef struct ngx_http_bog_source_s    ngx_http_bog_source_t;
 typedef struct ngx_http_bog_account_s   ngx_http_bog_account_t;
 typedef struct ngx_http_bog_endpoint_s  ngx_http_bog_endpoint_t;
 typedef struct ngx_http_bog_vault_s     ngx_http_bog_vault_t;
+typedef struct ngx_http_bog_format_s    ngx_http_bog_format_t;
 
 
 /* a TLS context, and the location whose settings it has */
@@ -82,7 +83,12 @@ typedef struct {
     ngx_array_t                   members;      /* ngx_http_bog_member_t */
     ngx_array_t                   accounts;     /* ngx_http_bog_account_t * */
     ngx_rbtree_t                  digests;      /* of accounts */
-    ngx_rbtree_node_t             sentinel;
+    ngx_rbtree_node_t             digests_sentinel;
+    ngx_rbtree_t                  names;        /* of accounts */
+    ngx_rbtree_node_t             names_sentinel;
+
+    size_t                        longest;      /* of the names, in all, of
+                                                   an account, escaped */
 
     ngx_array_t                   endpoints;    /* ngx_http_bog_endpoint_t * */
     ngx_array_t                   credentials;
@@ -128,6 +134,8 @@ typedef struct ngx_http_bog_loc_conf_s {
     ngx_array_t                  *ssl_conf_commands;
 
     ngx_http_bog_source_t        *source;       /* NULL: takes no part */
+
+    ngx_http_bog_format_t        *status;       /* of "bog_status", or NULL */
 } ngx_http_bog_loc_conf_t;
 
 

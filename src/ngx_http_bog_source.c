@@ -57,6 +57,8 @@ static void ngx_http_bog_source_drop(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now);
+static void ngx_http_bog_source_count(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_woken(void);
@@ -138,6 +140,8 @@ static void
 ngx_http_bog_source_start(ngx_http_bog_source_t *source)
 {
     source->slot = ngx_http_bog_store_slot(source->account);
+
+    ngx_http_bog_metrics_init_process(&source->slot->metrics);
 
     source->task.handler = ngx_http_bog_source_task_handler;
 }
@@ -425,6 +429,9 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
 
         /* memory or connections are out here: another worker may do better */
 
+        ngx_http_bog_metrics_count(
+                  source->slot->metrics.fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
+
         (void) ngx_http_bog_store_release(source->account, source->lease);
         ngx_http_bog_source_pause(source, now);
         return 1;
@@ -617,6 +624,7 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
     ngx_http_bog_now(&now);
 
     ngx_http_bog_source_publish(source, fetch, &now);
+    ngx_http_bog_source_count(source, fetch);
 
     if (ngx_http_bog_store_waited(source->account)) {
         ngx_http_bog_wake();
@@ -644,6 +652,7 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now)
 {
     ngx_int_t  rc;
+    ngx_str_t  code;
 
     if (fetch->aborted) {
         (void) ngx_http_bog_store_release(source->account, source->lease);
@@ -669,8 +678,30 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
         fetch->failure.error = BOG_ERROR_TIMEOUT;
     }
 
+    code.data = (u_char *) fetch->code;
+    code.len = fetch->code_len;
+
     (void) ngx_http_bog_store_failure(source->account, source->lease,
-                                      &fetch->failure, !fetch->quiet, now);
+                                      &fetch->failure, &code, !fetch->quiet,
+                                      now);
+}
+
+
+static void
+ngx_http_bog_source_count(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch)
+{
+    ngx_http_bog_metrics_t  *m;
+
+    m = &source->slot->metrics;
+
+    if (fetch->aborted) {
+        ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
+
+    } else {
+        ngx_http_bog_metrics_fetch(m, &fetch->failure,
+                                   ngx_current_msec - fetch->began);
+    }
 }
 
 

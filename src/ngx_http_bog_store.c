@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_bog_compat.h"
+#include "ngx_http_bog_process.h"
 #include "ngx_http_bog_store.h"
 
 #include <openssl/rand.h>
@@ -47,6 +48,7 @@ typedef struct {
     int64_t                    refresh_before;
     ngx_http_bog_new_token_t  *token;
     bog_failure_t             *failure;
+    ngx_str_t                 *code;
     ngx_uint_t                 told;
     ngx_http_bog_record_t     *record;          /* as it was then */
 } ngx_http_bog_change_t;
@@ -78,6 +80,8 @@ static ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
 static ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static void ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
     ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
@@ -219,6 +223,13 @@ ngx_http_bog_store_read(ngx_http_bog_account_t *account,
 }
 
 
+ngx_uint_t
+ngx_http_bog_store_leased(ngx_http_bog_record_t *record, bog_time_t *now)
+{
+    return !ngx_http_bog_lease_free(&record->lease, now);
+}
+
+
 void
 ngx_http_bog_store_wait(ngx_http_bog_account_t *account)
 {
@@ -295,13 +306,14 @@ ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
 
 ngx_int_t
 ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_failure_t *failure, ngx_uint_t told, bog_time_t *now)
+    bog_failure_t *failure, ngx_str_t *code, ngx_uint_t told, bog_time_t *now)
 {
     ngx_http_bog_change_t  change;
 
     change.now = now;
     change.lease = lease;
     change.failure = failure;
+    change.code = code;
     change.told = told;
 
     return ngx_http_bog_store_change(account->zone,
@@ -562,6 +574,7 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     }
 
     record->token++;
+    record->obtained = change->now->wall;
     record->len = token->len;
     ngx_memcpy(record->id, token->id, sizeof(record->id));
     ngx_memcpy(next->token, token->data, token->len);
@@ -593,10 +606,25 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
         record->told = change->failure->error;
     }
 
+    ngx_http_bog_change_failed(&record->failed, change);
+
     record->failures++;
     record->lease.pid = 0;
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
+    ngx_http_bog_change_t *change)
+{
+    failed->wall = change->now->wall;
+    failed->error = change->failure->error;
+    failed->status = change->failure->status;
+    failed->len = change->code->len;
+
+    ngx_memcpy(failed->code, change->code->data, change->code->len);
 }
 
 
@@ -647,7 +675,7 @@ ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease, bog_time_t *now)
 {
     return lease->pid == 0
            || now->mono >= lease->deadline
-           || (lease->pid != ngx_pid && ngx_http_bog_store_dead(lease->pid));
+           || ngx_http_bog_process_dead(lease->pid);
 }
 
 
@@ -670,5 +698,5 @@ ngx_http_bog_store_random(void)
 static ngx_uint_t
 ngx_http_bog_store_dead(ngx_pid_t pid)
 {
-    return pid == ngx_pid || (kill(pid, 0) == -1 && ngx_errno == ESRCH);
+    return pid == ngx_pid || ngx_http_bog_process_dead(pid);
 }

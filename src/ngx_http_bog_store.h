@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_bog_account.h"
+#include "ngx_http_bog_metrics.h"
 
 
 /*
@@ -37,6 +38,18 @@ typedef struct {
 } ngx_http_bog_lease_t;
 
 
+/* for people: what went wrong, even if all has gone well since */
+
+typedef struct {
+    int64_t                wall;            /* 0: nothing ever */
+    uint32_t               error;           /* bog_error_e */
+    uint32_t               status;          /* of HTTP, 0: none */
+    size_t                 len;
+    u_char                 code[BOG_OAUTH_ERROR_MAX];
+                                            /* "error" of the answer */
+} ngx_http_bog_failed_t;
+
+
 typedef struct {
     bog_policy_t           policy;
     ngx_http_bog_lease_t   lease;
@@ -47,6 +60,8 @@ typedef struct {
     ngx_uint_t             dropped;         /* number of the last one that the
                                                API has rejected, 0: none */
 
+    int64_t                obtained;        /* wall, 0: no token so far */
+    ngx_http_bog_failed_t  failed;
     ngx_uint_t             failures;        /* ever */
     uint32_t               told;            /* bog_error_e of the last one of
                                                which nginx has said more */
@@ -64,6 +79,7 @@ typedef struct {
     ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
                                             /* those who write */
     ngx_atomic_t           waited;          /* 1: somebody waits for a word */
+    ngx_http_bog_metrics_t metrics;
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
@@ -82,6 +98,9 @@ typedef struct {
 #define ngx_http_bog_store_slot(account)                                      \
     ((ngx_http_bog_slot_t *) (account)->zone->data)
 
+#define ngx_http_bog_store_metrics(account)                                   \
+    (&ngx_http_bog_store_slot(account)->metrics)
+
 
 /* Adds the zone of the account to the configuration. */
 ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
@@ -96,6 +115,10 @@ void ngx_http_bog_store_init_process(void);
  */
 ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
+
+/* Says whether somebody who lives and has time left holds the lease. */
+ngx_uint_t ngx_http_bog_store_leased(ngx_http_bog_record_t *record,
+    bog_time_t *now);
 
 /*
  * Who waits for what is published next says so first and looks at the version
@@ -135,12 +158,13 @@ ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
     ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
 
 /*
- * Publishes a failure and ends the lease, unless it was lost.  "told" says
- * that nginx was free to log what it knows of it.
+ * Publishes a failure, with the code that the server gave, and ends the lease,
+ * unless it was lost.  "told" says that nginx was free to log what it knows of
+ * it.
  */
 ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, bog_failure_t *failure, ngx_uint_t told,
-    bog_time_t *now);
+    ngx_uint_t lease, bog_failure_t *failure, ngx_str_t *code,
+    ngx_uint_t told, bog_time_t *now);
 
 /*
  * The API has rejected the token of that number: it is dropped, NGX_OK, if it

@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_bog_ctx.h"
+#include "ngx_http_bog_error.h"
 
 
 #define NGX_HTTP_BOG_BEARER_TOKEN  "bog_bearer_token"
@@ -49,21 +50,6 @@ static ngx_http_variable_t  ngx_http_bog_vars[] = {
       ngx_http_bog_variable_hold_time, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
-};
-
-
-/* by bog_error_e */
-
-static ngx_str_t  ngx_http_bog_error_names[] = {
-    ngx_null_string,
-    ngx_string("resolve"),
-    ngx_string("connect"),
-    ngx_string("tls"),
-    ngx_string("timeout"),
-    ngx_string("http_"),
-    ngx_string("rejected"),
-    ngx_string("malformed"),
-    ngx_string("too_large")
 };
 
 
@@ -255,8 +241,7 @@ static ngx_int_t
 ngx_http_bog_variable_error(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char               *p;
-    ngx_str_t            *name;
+    u_char               *p, *last;
     bog_time_t            now;
     ngx_http_bog_view_t  *view;
 
@@ -266,20 +251,14 @@ ngx_http_bog_variable_error(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    name = &ngx_http_bog_error_names[view->error];
-
-    if (view->error != BOG_ERROR_HTTP) {
-        ngx_http_bog_variable_set(v, name->data, name->len);
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, name->len + NGX_INT32_LEN);
+    p = ngx_pnalloc(r->pool, NGX_HTTP_BOG_CLASS_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%V%uD", name, view->status)
-                                    - p);
+    last = ngx_http_bog_error_class(p, view->error, view->status);
+
+    ngx_http_bog_variable_set(v, p, last - p);
 
     return NGX_OK;
 }

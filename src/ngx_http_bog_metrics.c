@@ -1,0 +1,232 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_metrics.h"
+#include "ngx_http_bog_process.h"
+
+
+static ngx_uint_t ngx_http_bog_metrics_class(bog_failure_t *failure);
+static void ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h,
+    ngx_msec_t ms);
+static ngx_http_bog_holder_t *ngx_http_bog_metrics_holder(
+    ngx_http_bog_metrics_t *m);
+static ngx_http_bog_holder_t *ngx_http_bog_metrics_claim(
+    ngx_http_bog_metrics_t *m);
+
+
+char  *ngx_http_bog_fetch_results[] = {
+    "success", "failure", "aborted"
+};
+
+
+char  *ngx_http_bog_hold_results[] = {
+    "token", "failure", "timeout", "aborted"
+};
+
+
+char  *ngx_http_bog_modes[] = {
+    "required", "optional"
+};
+
+
+char  *ngx_http_bog_failure_classes[] = {
+    "resolve", "connect", "tls", "timeout", "http_4xx", "http_5xx",
+    "http_other", "rejected", "malformed", "too_large"
+};
+
+
+ngx_msec_t  ngx_http_bog_bounds[] = {
+    5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000
+};
+
+
+char  *ngx_http_bog_bound_names[] = {
+    "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5",
+    "10", "+Inf"
+};
+
+
+/* by bog_error_e, in ngx_http_bog_failure_classes */
+
+static ngx_uint_t  ngx_http_bog_classes[] = { 0, 0, 1, 2, 3, 6, 7, 8, 9 };
+
+
+void
+ngx_http_bog_metrics_init_process(ngx_http_bog_metrics_t *m)
+{
+    ngx_uint_t              i;
+    ngx_atomic_uint_t       pid, requests;
+    ngx_http_bog_holder_t  *holder;
+
+    for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
+        holder = &m->holders[i];
+
+        pid = holder->pid;
+        requests = holder->requests;
+
+        if (requests
+            && (pid == (ngx_atomic_uint_t) ngx_pid
+                || ngx_http_bog_process_dead((ngx_pid_t) pid)))
+        {
+            (void) ngx_atomic_cmp_set(&holder->requests, requests, 0);
+        }
+    }
+}
+
+
+void
+ngx_http_bog_metrics_fetch(ngx_http_bog_metrics_t *m, bog_failure_t *failure,
+    ngx_msec_t ms)
+{
+    ngx_http_bog_metrics_observe(&m->fetch_time, ms);
+
+    if (failure->error == BOG_ERROR_NONE) {
+        ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_SUCCESS]);
+        return;
+    }
+
+    ngx_http_bog_metrics_count(m->failures[
+                                       ngx_http_bog_metrics_class(failure)]);
+    ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_FAILURE]);
+}
+
+
+static ngx_uint_t
+ngx_http_bog_metrics_class(bog_failure_t *failure)
+{
+    if (failure->error == BOG_ERROR_HTTP) {
+
+        switch (failure->status / 100) {
+        case 4:
+            return 4;
+        case 5:
+            return 5;
+        }
+    }
+
+    return ngx_http_bog_classes[failure->error];
+}
+
+
+static void
+ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h, ngx_msec_t ms)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_BOG_BUCKETS - 1; i++) {
+        if (ms <= ngx_http_bog_bounds[i]) {
+            break;
+        }
+    }
+
+    (void) ngx_atomic_fetch_add(&h->sum, ms);
+    ngx_http_bog_metrics_count(h->buckets[i]);
+}
+
+
+void
+ngx_http_bog_metrics_hold(ngx_http_bog_metrics_t *m)
+{
+    ngx_http_bog_holder_t  *holder;
+
+    holder = ngx_http_bog_metrics_holder(m);
+
+    if (holder == NULL) {
+        holder = ngx_http_bog_metrics_claim(m);
+    }
+
+    /* with more processes than that, some of them do not tell */
+
+    if (holder) {
+        holder->requests++;
+    }
+}
+
+
+void
+ngx_http_bog_metrics_held(ngx_http_bog_metrics_t *m,
+    ngx_http_bog_hold_result_e result, ngx_msec_t ms)
+{
+    ngx_http_bog_holder_t  *holder;
+
+    ngx_http_bog_metrics_observe(&m->hold_time, ms);
+    ngx_http_bog_metrics_count(m->holds[result]);
+
+    holder = ngx_http_bog_metrics_holder(m);
+
+    if (holder && holder->requests) {
+        holder->requests--;
+    }
+}
+
+
+static ngx_http_bog_holder_t *
+ngx_http_bog_metrics_holder(ngx_http_bog_metrics_t *m)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
+        if (m->holders[i].pid == (ngx_atomic_uint_t) ngx_pid) {
+            return &m->holders[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* only its owner writes to it from here on */
+
+static ngx_http_bog_holder_t *
+ngx_http_bog_metrics_claim(ngx_http_bog_metrics_t *m)
+{
+    ngx_uint_t              i;
+    ngx_atomic_uint_t       pid;
+    ngx_http_bog_holder_t  *holder;
+
+    for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
+        holder = &m->holders[i];
+
+        pid = holder->pid;
+
+        if ((pid == 0 || ngx_http_bog_process_dead((ngx_pid_t) pid))
+            && ngx_atomic_cmp_set(&holder->pid, pid,
+                                  (ngx_atomic_uint_t) ngx_pid))
+        {
+            holder->requests = 0;
+            return holder;
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_uint_t
+ngx_http_bog_metrics_holding(ngx_http_bog_metrics_t *m)
+{
+    ngx_uint_t              i, n;
+    ngx_atomic_uint_t       requests;
+    ngx_http_bog_holder_t  *holder;
+
+    n = 0;
+
+    for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
+        holder = &m->holders[i];
+
+        if (holder->pid == 0) {
+            break;
+        }
+
+        requests = holder->requests;
+
+        if (requests && !ngx_http_bog_process_dead((ngx_pid_t) holder->pid)) {
+            n += requests;
+        }
+    }
+
+    return n;
+}
