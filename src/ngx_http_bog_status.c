@@ -290,9 +290,19 @@ static ngx_int_t
 ngx_http_bog_status_headers(ngx_http_request_t *r,
     ngx_http_bog_format_t *format)
 {
+    u_char  *p;
+
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = format->type;
     r->headers_out.content_type_len = format->type.len;
+
+    /* gzip and others compare the type without its parameters */
+
+    p = ngx_strlchr(format->type.data, format->type.data + format->type.len,
+                    ';');
+    if (p) {
+        r->headers_out.content_type_len = p - format->type.data;
+    }
 
     /* nothing on the page comes from elsewhere, or runs */
 

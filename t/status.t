@@ -1,0 +1,824 @@
+# "bog_status": what it says of every source, to the count, and what it costs
+# others.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA 'sha256_hex';
+use IO::Socket::INET;
+use JSON::PP ();
+use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Test::More;
+use Time::Local 'timegm';
+
+use Bog::Bank;
+use Bog::CA;
+use Bog::Client qw(get parallel header h2load steady);
+use Bog::Leak;
+use Bog::Nginx;
+use Bog::Util qw(pass_time wait_until free_port slurp);
+
+my $pass = 'proxy_set_header Authorization "Bearer $bog_bearer_token";'
+           . ' proxy_pass http://127.0.0.1:%%API%%;';
+
+
+sub bank { Bog::Bank->new(credentials => { 8282 => 's3cret' }, @_) }
+
+
+# %opt: http, endpoint, and what Bog::Nginx takes.
+
+sub gateway {
+    my ($bank, $locations, %opt) = @_;
+
+    my $http = delete $opt{http} // '';
+    my $endpoint = delete $opt{endpoint} // $bank->url;
+
+    for ($locations, $http) {
+        s/%%PASS%%/$pass/g;
+        s/%%API%%/$bank->api_port/ge;
+    }
+
+    my $nginx = Bog::Nginx->new(
+        log_level => 'info', status => 1,
+        secret    => { main => "s3cret\n", wrong => "wr0ng-one\n" },
+        %opt, conf => <<"END");
+        $http
+
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      $endpoint;
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            $locations
+
+            location = /status { bog_status; }
+            location = /json { bog_status json; }
+            location = /metrics { bog_status prometheus; }
+            location = /page { bog_status html; }
+        }
+END
+    return $nginx->start;
+}
+
+
+sub finish {
+    my $nginx = shift;
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+}
+
+
+sub status {
+    my $nginx = shift;
+
+    my $answer = get($nginx->port, '/json');
+
+    die 'no status: ' . ($answer->{status} // $answer->{error}) . "\n"
+        unless ($answer->{status} // 0) == 200;
+
+    return JSON::PP->new->utf8->decode($answer->{body});
+}
+
+
+sub revoke {
+    my $bank = shift;
+
+    $bank->revoke($_->{token}) for $bank->tokens;
+}
+
+
+sub source { status($_[0])->{sources}[0] }
+
+
+# What has happened is counted a moment later.
+
+sub is_soon {
+    my ($got, $expected, $name) = @_;
+
+    my $json = JSON::PP->new->canonical->allow_nonref;
+
+    wait_until { $json->encode($got->()) eq $json->encode($expected) };
+
+    return is_deeply($got->(), $expected, $name);
+}
+
+
+sub nonzero {
+    my $counts = shift;
+
+    return { map { $_ => $counts->{$_} } grep { $counts->{$_} }
+             keys %$counts };
+}
+
+
+# sample => value of a text for Prometheus, with the labels as they stand.
+
+sub samples {
+    my $text = shift;
+
+    return { map { /\A(\w+(?:\{.*\})?) ([0-9.]+)\z/ ? ($1 => $2)
+                                                    : (bad => $_) }
+             grep { !/^#/ } split /\n/, $text };
+}
+
+
+sub metrics { samples(get($_[0]->port, '/metrics')->{body}) }
+
+
+sub seconds {
+    my @t = $_[0] =~ /\A(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z\z/
+        or return;
+
+    return timegm(@t[5, 4, 3, 2], $t[1] - 1, $t[0]);
+}
+
+
+sub near {
+    my ($got, $expected, $distance, $name) = @_;
+
+    return cmp_ok(abs($got - $expected), '<=', $distance, $name)
+        || diag("got $got, expected $expected");
+}
+
+
+subtest 'JSON' => sub {
+    my $before = time;
+    my $bank = bank();
+    $bank->answer(expires_in => 1800);
+
+    my $nginx = gateway($bank, 'location / { %%PASS%% }');
+    is(get($nginx->port, '/')->{status}, 200, 'a request');
+
+    my $answer = get($nginx->port, '/json');
+    is($answer->{status}, 200, 'the state');
+    is(header($answer, 'Content-Type'), 'application/json', 'its type');
+    is(header($answer, 'Content-Length'), length $answer->{body},
+       'its length');
+    is(header($answer, 'Cache-Control'), 'no-store', 'nobody keeps it');
+    is(header($answer, 'X-Content-Type-Options'), 'nosniff',
+       'it is what it is');
+
+    my $all = JSON::PP->new->utf8->decode($answer->{body});
+    my ($source) = @{ delete $all->{sources} };
+
+    is(delete $all->{version}, '0.1.0', 'the version');
+    like(delete $all->{nginx}, qr/\A1\.\d+\.\d+\z/, 'that of nginx');
+
+    my ($time, $since) = map { seconds(delete $all->{$_}) } qw(time since);
+    cmp_ok($since, '>=', $before, 'counted since the start');
+    cmp_ok($time, '>=', $since, 'the time');
+    cmp_ok($time, '<=', time, 'which has come');
+    is_deeply($all, { reloads => 0 }, 'and that is all');
+
+    my ($issued) = $bank->tokens;
+    my $token = delete $source->{token};
+
+    is($token->{id}, substr(sha256_hex($issued->{token}), 0, 16), 'the id');
+    near(seconds($token->{obtained}) - $since, 0, 30, 'obtained');
+    near(seconds($token->{expires}) - seconds($token->{obtained}), 1800, 1,
+         'expires');
+    near($token->{age} + $token->{expires_in}, 1800, 1,
+         'its age and what is left');
+
+    my $next = seconds(delete $source->{next_fetch});
+    my $in = delete $source->{next_fetch_in};
+    cmp_ok($in, '>', 0, 'the next fetch is to come');
+    cmp_ok($in, '<=', 1740, 'before the token ends');
+    near($next - $time, $in, 1, 'at the time that is said');
+    is(delete $source->{last_success}, $token->{obtained},
+       'the last success');
+    cmp_ok(delete $source->{$_}, '<', 30, $_)
+        for qw(fetch_seconds hold_seconds);
+    delete $source->{holds};
+
+    is_deeply($source, {
+        source               => '8282@127.0.0.1:' . $bank->port,
+        client_id            => '8282',
+        endpoint             => $bank->url,
+        scope                => '',
+        state                => 'valid',
+        fetching             => JSON::PP::false,
+        consecutive_failures => 0,
+        last_failure         => undef,
+        fetches              => { success => 1, failure => 0, aborted => 0 },
+        failures             => { map { $_ => 0 } qw(resolve connect tls
+                                  timeout http_4xx http_5xx http_other
+                                  rejected malformed too_large) },
+        held                 => 0,
+        without_token        => { required => 0, optional => 0 },
+        unauthorized_answers => 0,
+        rejected_tokens      => 0,
+    }, 'the source');
+
+    is($bank->count, 1, 'one token request');
+    finish($nginx);
+};
+
+
+subtest 'methods and formats' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, 'location / { %%PASS%% }');
+    my $port = $nginx->port;
+
+    my $kind = sub {
+        my ($uri, @accept) = @_;
+
+        my $answer = get($port, $uri,
+                         headers => [map { [Accept => $_] } @accept]);
+        my ($type) = (header($answer, 'Content-Type') // '') =~ /\A([^;]+)/;
+
+        return "$answer->{status} $type";
+    };
+
+    my $browser = 'text/html,application/xhtml+xml,application/xml;q=0.9,'
+                  . '*/*;q=0.8';
+    my $scraper = 'application/openmetrics-text;version=1.0.0;q=0.5,'
+                  . 'application/openmetrics-text;version=0.0.1;q=0.4,'
+                  . 'text/plain;version=0.0.4;q=0.3,*/*;q=0.2';
+
+    my %type = (json => '200 application/json', html => '200 text/html',
+                prometheus => '200 text/plain');
+
+    is($kind->('/status'), $type{json}, 'JSON by itself');
+    is($kind->('/status', '*/*'), $type{json}, 'JSON for curl');
+    is($kind->('/status', 'application/json'), $type{json}, 'JSON as asked');
+    is($kind->('/status', $browser), $type{html}, 'a page for a browser');
+    is($kind->('/status', $scraper), $type{prometheus}, 'for Prometheus');
+    is($kind->('/status', 'text/plain; Version=0.0.4'), $type{prometheus},
+       'for an old one');
+    is($kind->('/status', 'text/plain'), $type{json}, 'not any text');
+    is($kind->('/status', 'image/png', 'TEXT/HTML'), $type{html},
+       'two headers');
+
+    for my $format (sort keys %type) {
+        is($kind->("/status?format=$format", $browser), $type{$format},
+           "an argument: $format");
+        is($kind->("/json?a=b&format=$format"), $type{$format},
+           'over what is configured');
+    }
+
+    is($kind->('/json', $browser), $type{json}, 'configured: JSON');
+    is($kind->('/metrics', $browser), $type{prometheus},
+       'configured: Prometheus');
+    is($kind->('/page', '*/*'), $type{html}, 'configured: a page');
+
+    is(get($port, "/status?format=$_")->{status}, 400, "no format: \"$_\"")
+        for 'xml', '', 'JSON', 'jsonx';
+
+    is(header(get($port, '/status'), 'Vary'), 'Accept', 'it varies');
+    is(header(get($port, '/json'), 'Vary'), undef, 'it does not');
+
+    is(get($port, '/status', method => $_, body => 'x')->{status}, 405, $_)
+        for qw(POST PUT DELETE OPTIONS);
+
+    my $head = get($port, '/metrics', method => 'HEAD');
+    is($head->{status}, 200, 'HEAD');
+    is($head->{body} // '', '', 'has no body');
+    cmp_ok(header($head, 'Content-Length'), '>', 1000, 'but a length');
+
+    is(get($port, '/json', body => 'a body', method => 'GET')->{status}, 200,
+       'a body is ignored');
+
+    finish($nginx);
+};
+
+
+# Quotes and brackets do not get into the page, and names are told apart.
+
+subtest 'names' => sub {
+    my $bank = bank(verify => 0);
+    my $nginx = gateway($bank, <<'END');
+        location /1 { %%PASS%% }
+        location /2 { bog_client_secret_file %%SECRET_wrong%%; %%PASS%% }
+        location /3 { bog_token_param scope 'corp <&>"'; %%PASS%% }
+        location /4 { bog_token_param other 'c0nfidential&x'; %%PASS%% }
+        location /5 { bog_client_id '<b>"&\\\'</b>#2@x'; %%PASS%% }
+END
+    my $host = '127.0.0.1:' . $bank->port;
+    my $odd = q(<b>"&\\'</b>#2@x);
+
+    $bank->wait_count(answered => 5);
+
+    my @sources = @{ status($nginx)->{sources} };
+
+    is_deeply([map { $_->{source} } @sources],
+              ["8282\@$host", map({ "8282\@$host#$_" } 2 .. 4), "$odd\@$host"],
+              'in JSON');
+    is_deeply([map { $_->{client_id} } @sources], [(8282) x 4, $odd],
+              'client ids');
+    is_deeply([map { $_->{scope} } @sources],
+              ['', '', 'corp+%3C%26%3E%22', '', ''], 'scopes');
+
+    my $metrics = metrics($nginx);
+    my $quoted = $odd =~ s/(["\\])/\\$1/gr;
+
+    is(scalar(grep { /^bog_source_info\{/ } keys %$metrics), 5,
+       'five for Prometheus');
+    is($metrics->{"bog_source_info{source=\"$quoted\@$host\",client_id="
+                  . "\"$quoted\",endpoint=\"${\ $bank->url }\",scope=\"\"}"},
+       1, 'quoted');
+
+    my $page = get($nginx->port, '/page')->{body};
+    my $escaped = q(&lt;b&gt;&quot;&amp;\\'&lt;/b&gt;#2@x);
+
+    is(scalar(() = $page =~ /\Q$escaped\E/g), 2, 'escaped in the page');
+    unlike($page, qr/<b>/, 'and only so');
+    unlike(join('', $page, %$metrics), qr/c0nfidential/,
+           'other parameters are not shown');
+
+    finish($nginx);
+};
+
+
+subtest 'nothing of a token or a secret' => sub {
+    my $bank = bank();
+    $bank->queue({ status => 500, body => '{"error":"oops"}' });
+
+    my $nginx = gateway($bank, <<'END');
+        location /1 { %%PASS%% }
+        location /2 { bog_client_secret_file %%SECRET_wrong%%; %%PASS%% }
+END
+    wait_until { grep { $_->{state} eq 'valid' }
+                 @{ status($nginx)->{sources} } };
+
+    my $leak = Bog::Leak->new;
+    $leak->secret($_, '8282') for 's3cret', 'wr0ng-one';
+    $leak->text('the token', $_->{token}) for $bank->tokens;
+
+    is(join(' ', $leak->in_text(get($nginx->port, $_)->{raw})), '', $_)
+        for qw(/json /metrics /page);
+
+    finish($nginx);
+};
+
+
+# The code of a failure comes from outside.
+
+subtest 'a failure in all its words' => sub {
+    my $bank = bank();
+    $bank->answer(status => 403,
+                  body => '{"error":"<i>\"no\\\\ \u0001"}');
+
+    my $nginx = gateway($bank, 'location / { %%PASS%% }');
+
+    is_soon(sub { source($nginx)->{consecutive_failures} }, 1, 'it fails');
+
+    my $source = source($nginx);
+    my $failure = $source->{last_failure};
+
+    is($source->{state}, 'missing', 'no token');
+    is($source->{token}, undef, 'nothing of one');
+    is($source->{last_success}, undef, 'no success');
+    cmp_ok(delete $failure->{age}, '<', 30, 'its age');
+    ok(seconds(delete $failure->{time}), 'its time');
+    is_deeply($failure, { class => 'rejected', status => 403,
+                          error => '<i>\x22no\x5C\x20\x01' }, 'why');
+
+    my $page = get($nginx->port, '/page')->{body};
+
+    like($page, qr/No\ token:\ the\ credentials\ were\ rejected,\ status\ 403,
+                   \ error\ &lt;i&gt;\\x22no/x, 'in the page');
+    like($page, qr/<title>\xe2\x9c\x95 1 of 1 without a token</, 'its title');
+
+    finish($nginx);
+};
+
+
+# What makes a fetch fail, by class, and what $bog_token_error calls it where
+# that is another word.
+
+my @classes = (
+    [http_4xx   => { status => 404 }, 'http_404'],
+    [http_5xx   => { status => 503, headers => [['Retry-After', 60]] },
+     'http_503'],
+    [http_other => { status => 302 }, 'http_302'],
+    [rejected   => { status => 400, body => '{"error":"invalid_scope"}' }],
+    [malformed  => { body => 'no JSON' }],
+    [too_large  => { body => '{"a":"' . 'x' x 70000 . '"}' }],
+    [timeout    => { stall => ['header', 60] }],
+    ['connect'],
+    ['resolve'],
+    ['tls'],
+);
+
+
+subtest 'failures by class' => sub {
+    my $cert = Bog::CA->shared->cert(name => 'other');
+    my $bank = bank(tls => { map { $_ => $cert->{$_} } qw(cert key) });
+
+    my %endpoint = (
+        connect => 'http://127.0.0.1:' . free_port() . '/',
+        resolve => 'http://nowhere.test/',
+        tls     => $bank->url('tls'),
+    );
+
+    for (@classes) {
+        my ($class, $answer, $said) = @$_;
+
+        $bank->queue($answer) if $answer;
+
+        my $nginx = gateway($bank, 'location / { %%PASS%% }',
+            endpoint => $endpoint{$class}, http => <<'END');
+            resolver 127.0.0.1:1 ipv6=off;
+            bog_connect_timeout 500ms;
+            bog_read_timeout 500ms;
+END
+        ok(wait_until { source($nginx)->{consecutive_failures} },
+           "$class: it fails");
+
+        my $source = source($nginx);
+        my $n = $source->{consecutive_failures};
+
+        is_deeply(nonzero($source->{failures}), { $class => $n }, 'so often');
+        is($source->{fetches}{failure}, $n, 'and all in all');
+        is($source->{last_failure}{class}, $said // $class,
+           'as $bog_token_error says');
+
+        my $label = "source=\"$source->{source}\",class=\"$class\"";
+        cmp_ok(metrics($nginx)->{"bog_failures_total{$label}"}, '>=', $n,
+               'for Prometheus');
+
+        is($nginx->stop, 0, 'stops');
+    }
+};
+
+
+subtest 'holds' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, <<'END', workers => 2);
+        location / { bog_wait_timeout 120s; %%PASS%% }
+        location /short { bog_wait_timeout 200ms; %%PASS%% }
+        location /optional { bog_wait_timeout 200ms; bog_token optional;
+                             %%PASS%% }
+END
+    my $port = $nginx->port;
+    my $held = sub { source($nginx)->{held} };
+    my $label = 'source="8282@127.0.0.1:' . $bank->port . '"';
+
+    ok($bank->wait_requests(1), 'the token is asked for');
+
+    is(source($nginx)->{state}, 'missing', 'there is none');
+    is(source($nginx)->{fetching}, JSON::PP::true, 'one is under way');
+    is(get($port, '/short')->{status}, 503, 'a deadline');
+    is(get($port, '/optional')->{status}, 401, 'goes without');
+
+    parallel($port, 12, uri => '/', close_after => 0.25, timeout => 120,
+        on_sent   => sub { is_soon($held, 12, 'twelve wait') },
+        on_closed => sub {
+            is_soon($held, 9, 'three have left');
+            is(metrics($nginx)->{"bog_held_requests{$label}"}, 9,
+               'for Prometheus');
+            pass_time(0.1);
+            $bank->release;
+        });
+
+    is_soon(sub { my $s = source($nginx); [@$s{qw(held holds)}] },
+            [0, { token => 9, failure => 0, timeout => 2, aborted => 3 }],
+            'how each has ended');
+
+    my $source = source($nginx);
+    is_deeply($source->{without_token}, { required => 1, optional => 1 },
+              'two had no token');
+    is_deeply($source->{fetches}, { success => 1, failure => 0, aborted => 0 },
+              'one fetch');
+    cmp_ok($source->{hold_seconds}, '>', 9 * 0.1, 'they have waited');
+
+    my $metrics = metrics($nginx);
+    my @buckets = map { $metrics->{"bog_hold_seconds_bucket{$label,le=\"$_\"}"} }
+        qw(0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 +Inf);
+
+    is($metrics->{"bog_hold_seconds_count{$label}"}, 14, 'fourteen holds');
+    is($buckets[-1], 14, 'in all buckets');
+    is_deeply(\@buckets, [sort { $a <=> $b } @buckets], 'which add up');
+    is($metrics->{"bog_hold_seconds_sum{$label}"},
+       sprintf('%.3f', $source->{hold_seconds}), 'their sum');
+    is($metrics->{"bog_fetch_duration_seconds_count{$label}"}, 1,
+       'one fetch');
+
+    finish($nginx);
+};
+
+
+subtest 'a failure for all' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, 'location / { bog_wait_timeout 120s; %%PASS%% }');
+
+    parallel($nginx->port, 3, uri => '/', timeout => 120, on_sent => sub {
+        is_soon(sub { source($nginx)->{held} }, 3, 'three wait');
+        $bank->release(status => 403);
+    });
+
+    is_soon(sub { my $s = source($nginx);
+                  [$s->{holds}{failure}, $s->{without_token}{required}] },
+            [3, 3], 'three got 503');
+    finish($nginx);
+};
+
+
+# A worker that dies takes its requests with it.
+
+subtest 'a worker dies' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, 'location / { bog_wait_timeout 120s; %%PASS%% }',
+                        workers => 2);
+
+    ok($bank->wait_requests(1), 'the token is asked for');
+
+    parallel($nginx->port, 6, uri => '/', timeout => 120, on_sent => sub {
+        is_soon(sub { source($nginx)->{held} }, 6, 'six wait');
+        $nginx->kill_worker($_) for $nginx->workers;
+        is_soon(sub { source($nginx)->{held} }, 0, 'none does any more');
+        $bank->answer(hold => 0);
+        $bank->release;
+    });
+
+    is_soon(sub { source($nginx)->{state} }, 'valid', 'a token comes');
+    is_deeply(source($nginx)->{fetches},
+              { success => 1, failure => 0, aborted => 0 }, 'one success');
+
+    is($nginx->stop, 0, 'stops');
+};
+
+
+subtest "the API's 401" => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, <<'END');
+        location / { %%PASS%% }
+        location /free { bog_token off; proxy_pass http://127.0.0.1:%%API%%; }
+END
+    my $port = $nginx->port;
+    my $counts = sub {
+        my $source = source($nginx);
+        return [@$source{qw(unauthorized_answers rejected_tokens)}];
+    };
+
+    is(get($port, '/')->{status}, 200, 'a token');
+    is(get($port, '/free')->{status}, 401, 'none');
+    is_deeply($counts->(), [0, 0], 'which is not for us');
+
+    revoke($bank);
+    is(get($port, '/')->{status}, 401, 'revoked');
+    is_soon($counts, [1, 1], 'one answer, one token');
+    is(get($port, '/')->{status}, 200, 'a new token');
+
+    revoke($bank);
+    is(get($port, '/')->{status}, 401, 'again') for 1 .. 3;
+    is_soon($counts, [4, 1], 'too soon: it is kept');
+
+    is(source($nginx)->{fetches}{success}, 2, 'two tokens');
+    is($bank->count, 2, 'two token requests');
+    finish($nginx);
+};
+
+
+# Old workers and new ones count in one place; a source that is new begins at
+# nothing.
+
+subtest 'reloads' => sub {
+    my $bank = bank(credentials => { 8282 => 's3cret', 8383 => 'wr0ng-one' });
+    my $nginx = gateway($bank, 'location / { %%PASS%% }', workers => 2);
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    my $since = status($nginx)->{since};
+
+    for my $n (1 .. 3) {
+        $nginx->reload(wait_old => 1);
+
+        my $status = status($nginx);
+        is($status->{reloads}, $n, "reload $n");
+        is($status->{since}, $since, 'counted since the start');
+        is($status->{sources}[0]{fetches}{success}, 1, 'counts go on');
+    }
+
+    is(metrics($nginx)->{bog_reloads_total}, 3, 'for Prometheus');
+
+    my $conf = slurp($nginx->dir . '/nginx.conf');
+
+    $nginx->file('nginx.conf', "$conf}\n");
+    $nginx->signal('HUP');
+    ok($nginx->wait_log(qr/unexpected "\}"/), 'one that does not load');
+    is(status($nginx)->{reloads}, 3, 'is none');
+
+    $nginx->file('nginx.conf', $conf =~ s{(location / \{)}{
+        location /2 {
+            bog_client_id           8383;
+            bog_client_secret_file  $nginx->{dir}/secret/wrong;
+            proxy_pass              http://127.0.0.1:1;
+        }
+        $1}r);
+    $nginx->reload;
+
+    is_soon(sub { [map { $_->{fetches}{success} }
+                   @{ status($nginx)->{sources} }] }, [1, 1],
+            'another source');
+    is($bank->count, 2, 'two token requests');
+
+    is($nginx->stop, 0, 'stops');
+};
+
+
+# An hour of a merchant's life in twelve seconds: tokens live for two.  All
+# that is counted is compared with what the bank and the clients saw.
+
+subtest 'an hour' => sub {
+    my $bank = bank();
+    $bank->answer(expires_in => 2);
+
+    my $nginx = gateway($bank, 'location / { bog_wait_timeout 30s; %%PASS%% }',
+                        workers => 2, http => 'bog_refresh_before 500ms;');
+
+    is(get($nginx->port, '/')->{status}, 200, 'it begins');
+
+    my $load = steady($nginx->port, rate => 50, seconds => 12, uri => '/');
+    my $fetches = sub { ok($bank->wait_requests($_[0]), "fetch $_[0]") };
+
+    $fetches->(3);
+    $bank->queue({ status => 500 }, { status => 502 });
+    $fetches->(6);
+    $nginx->reload;
+    $bank->queue({ body => '[]' });
+    $fetches->(8);
+    revoke($bank);
+    $fetches->(9);
+    $nginx->reload;
+
+    my $result = $load->result;
+    my $unauthorized = $result->{status}{401} // 0;
+
+    is_deeply($result->{errors}, {}, 'every request had an answer');
+    cmp_ok($unauthorized, '>', 0, 'some were revoked');
+    my $refused = $result->{status}{503} // 0;
+
+    is($result->{status}{200} + $unauthorized + $refused, 600,
+       'and all but some had a token');
+
+    # the last one has come, and no other comes to its end
+    $bank->answer(hold => 1);
+    ok($bank->wait_count(held => 1), 'the end');
+
+    my $n = scalar $bank->tokens;
+
+    is_soon(sub {
+        my $status = status($nginx);
+        my ($source) = @{ $status->{sources} };
+
+        return [$source->{fetches}, nonzero($source->{failures}),
+                @$source{qw(rejected_tokens unauthorized_answers)},
+                $source->{without_token}{required}, $status->{reloads}];
+    }, [{ success => $n, failure => 3, aborted => 0 },
+        { http_5xx => 2, malformed => 1 }, 1, $unauthorized, $refused, 2],
+       'to the count');
+
+    is($n + 3 + 1, $bank->count, 'what the bank saw');
+
+    $bank->release;
+    is($nginx->stop, 0, 'stops');
+};
+
+
+# A long answer comes in slices.
+
+my $many = 400;
+
+sub many {
+    my ($bank, $locations, %opt) = @_;
+
+    return gateway($bank, join("\n", map({
+        "location /$_/ { bog_client_id id-$_; %%PASS%% }"
+    } 1 .. $many), $locations), %opt);
+}
+
+
+subtest 'many sources' => sub {
+    my $bank = bank(verify => 0);
+    my $nginx = many($bank, <<'END');
+        location = /slow { limit_rate 1m; bog_status prometheus; }
+        location = /zipped { gzip on; gzip_types text/plain;
+                             bog_status prometheus; }
+        location = /both.html { ssi on; root %%DIR%%/html; }
+END
+    $nginx->file('html/both.html', join ' and ',
+                 ('<!--# include virtual="/json" -->') x 2);
+
+    my $port = $nginx->port;
+
+    ok($bank->wait_count(answered => $many), 'all are fetched');
+    is_soon(sub { scalar grep { $_->{state} eq 'valid' }
+                  @{ status($nginx)->{sources} } }, $many, 'all are valid');
+
+    is_deeply([map { $_->{client_id} } @{ status($nginx)->{sources} }],
+              [map { "id-$_" } 1 .. $many], 'in their order');
+
+    my $answer = get($port, '/metrics');
+    my $samples = samples($answer->{body});
+    my $lines = $answer->{body} =~ tr/\n//;
+
+    is(header($answer, 'Transfer-Encoding'), 'chunked', 'of unknown length');
+    is(scalar(grep { /^bog_token_valid\{/ } keys %$samples), $many,
+       'one sample each');
+    is($samples->{bog_sources}, $many, 'to the end');
+    ok(!exists $samples->{bad}, 'and nothing else') or diag $samples->{bad};
+
+    my @names = $answer->{body} =~ /^# TYPE (\S+)/mg;
+    my %names = map { $_ => 1 } @names;
+    is_deeply([sort keys %names], [sort @names], 'each metric once');
+
+    my $page = get($port, '/page')->{body};
+    is(scalar(() = $page =~ /<section class="good">/g), $many, 'the page');
+    like($page, qr/<\/html>\n\z/, 'to its end');
+
+    is(get($port, '/slow')->{body} =~ tr/\n//, $lines, 'at a limited rate');
+
+    my $zipped = get($port, '/zipped',
+                     headers => [['Accept-Encoding', 'gzip']]);
+    is(header($zipped, 'Content-Encoding'), 'gzip', 'compressed');
+
+    require IO::Uncompress::Gunzip;
+    IO::Uncompress::Gunzip::gunzip(\$zipped->{body}, \my $text);
+    is($text =~ tr/\n//, $lines, 'all of it');
+
+    my @parts = split / and /, get($port, '/both.html')->{body};
+    is_deeply([map { scalar @{ JSON::PP->new->utf8->decode($_)->{sources} } }
+               @parts], [$many, $many], 'two in one, by SSI');
+
+    my @answers = parallel($port, 20, uri => '/metrics', close_after => 0.5,
+                           timeout => 120);
+    is(scalar(grep { ($_->{body} // '') =~ /^bog_sources $many\n\z/m }
+              @answers), 10, 'ten at once, while ten leave');
+
+    finish($nginx);
+};
+
+
+# One that does not read does not have it all in memory, and is given up.
+
+subtest 'who does not read' => sub {
+    my $bank = bank(verify => 0);
+    my $nginx = many($bank, '', http => 'send_timeout 1s;');
+
+    my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                       PeerPort => $nginx->port)
+        or die "connect: $!\n";
+
+    setsockopt $client, SOL_SOCKET, SO_RCVBUF, 4096;
+
+    # more than all that lies between us can hold
+    print $client "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" x 30;
+
+    ok($nginx->wait_log(qr/client timed out/), 'is given up');
+    is(get($nginx->port, '/json')->{status}, 200, 'others are served');
+
+    close $client;
+    is($nginx->stop, 0, 'stops');
+};
+
+
+subtest 'HTTP/2' => sub {
+    plan skip_all => 'no h2load' if system 'command -v h2load > /dev/null';
+
+    my $bank = bank(verify => 0);
+    my $nginx = many($bank, 'listen 127.0.0.1:%%PORT_1%% http2;');
+
+    ok($bank->wait_count(answered => $many), 'all are fetched');
+
+    my $result = h2load($nginx->port(1), n => 40, c => 2, m => 10,
+                        uri => '/metrics');
+    is($result->{succeeded}, 40, 'all answered') or diag $result->{output};
+    is($result->{'2xx'}, 40, 'with 200');
+
+    is($nginx->stop, 0, 'stops');
+};
+
+
+subtest 'no sources' => sub {
+    my $nginx = Bog::Nginx->new(conf => <<'END');
+        server { listen 127.0.0.1:%%PORT%%; location / { bog_status; } }
+END
+    $nginx->start;
+
+    my $port = $nginx->port;
+
+    is_deeply(JSON::PP->new->decode(get($port, '/')->{body})->{sources}, [],
+              'in JSON');
+    like(get($port, '/?format=html')->{body}, qr/No source is configured/,
+         'in the page');
+    is(samples(get($port, '/?format=prometheus')->{body})->{bog_sources}, 0,
+       'for Prometheus');
+
+    finish($nginx);
+};
+
+
+done_testing();
