@@ -45,6 +45,8 @@ static ngx_int_t ngx_http_bog_account_request(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static ngx_int_t ngx_http_bog_account_name(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
+static ngx_int_t ngx_http_bog_account_label(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
 static ngx_int_t ngx_http_bog_account_scope(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static void ngx_http_bog_account_check_secret(ngx_conf_t *cf,
@@ -279,6 +281,7 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
         || ngx_http_bog_account_tls(cf, account, blcf) != NGX_OK
         || ngx_http_bog_account_request(cf, account, blcf) != NGX_OK
         || ngx_http_bog_account_name(cf, account) != NGX_OK
+        || ngx_http_bog_account_label(cf, account) != NGX_OK
         || ngx_http_bog_account_scope(cf, account, blcf) != NGX_OK
         || ngx_http_bog_store_add(cf, account) != NGX_OK)
     {
@@ -527,6 +530,44 @@ ngx_http_bog_account_name(ngx_conf_t *cf, ngx_http_bog_account_t *account)
     ngx_rbtree_insert(&bmcf->names, &name->node.node);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_account_label(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(cf->pool, sizeof("source=\"\"") + 2 * account->name.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    account->label.data = p;
+
+    p = ngx_cpymem(p, "source=\"", sizeof("source=\"") - 1);
+    p = ngx_http_bog_quote(p, account->name.data, account->name.len);
+    *p++ = '"';
+
+    account->label.len = p - account->label.data;
+
+    return NGX_OK;
+}
+
+
+u_char *
+ngx_http_bog_quote(u_char *dst, u_char *src, size_t len)
+{
+    for ( /* void */ ; len; len--) {
+
+        if (*src == '"' || *src == '\\') {
+            *dst++ = '\\';
+        }
+
+        *dst++ = *src++;
+    }
+
+    return dst;
 }
 
 

@@ -26,6 +26,7 @@ struct ngx_http_bog_account_s {
     ngx_http_bog_endpoint_t       *endpoint;
     ngx_str_t                      scope;       /* form-encoded, or empty */
     ngx_str_t                      name;        /* for people, of its own */
+    ngx_str_t                      label;       /* the same, for Prometheus */
     ngx_str_t                      request;     /* in the vault */
 
     ngx_msec_t                     refresh_before;
@@ -56,6 +57,12 @@ struct ngx_http_bog_account_s {
  */
 ngx_int_t ngx_http_bog_account_get(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, ngx_uint_t make);
+
+/*
+ * Writes a string with a backslash before quotes and backslashes, twice as long
+ * at the most.  Returns its end.
+ */
+u_char *ngx_http_bog_quote(u_char *dst, u_char *src, size_t len);
 
 
 #endif /* _NGX_HTTP_BOG_ACCOUNT_H_INCLUDED_ */

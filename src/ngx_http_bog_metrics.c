@@ -17,35 +17,59 @@ static ngx_http_bog_holder_t *ngx_http_bog_metrics_claim(
     ngx_http_bog_metrics_t *m);
 
 
-char  *ngx_http_bog_fetch_results[] = {
-    "success", "failure", "aborted"
+ngx_str_t  ngx_http_bog_fetch_results[] = {
+    ngx_string("success"),
+    ngx_string("failure"),
+    ngx_string("aborted")
 };
 
 
-char  *ngx_http_bog_hold_results[] = {
-    "token", "failure", "timeout", "aborted"
+ngx_str_t  ngx_http_bog_hold_results[] = {
+    ngx_string("token"),
+    ngx_string("failure"),
+    ngx_string("timeout"),
+    ngx_string("aborted")
 };
 
 
-char  *ngx_http_bog_modes[] = {
-    "required", "optional"
+ngx_str_t  ngx_http_bog_modes[] = {
+    ngx_string("required"),
+    ngx_string("optional")
 };
 
 
-char  *ngx_http_bog_failure_classes[] = {
-    "resolve", "connect", "tls", "timeout", "http_4xx", "http_5xx",
-    "http_other", "rejected", "malformed", "too_large"
+ngx_str_t  ngx_http_bog_failure_classes[] = {
+    ngx_string("resolve"),
+    ngx_string("connect"),
+    ngx_string("tls"),
+    ngx_string("timeout"),
+    ngx_string("http_4xx"),
+    ngx_string("http_5xx"),
+    ngx_string("http_other"),
+    ngx_string("rejected"),
+    ngx_string("malformed"),
+    ngx_string("too_large")
 };
 
 
-ngx_msec_t  ngx_http_bog_bounds[] = {
+static ngx_msec_t  ngx_http_bog_bounds[] = {
     5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000
 };
 
 
-char  *ngx_http_bog_bound_names[] = {
-    "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5",
-    "10", "+Inf"
+ngx_str_t  ngx_http_bog_bound_names[] = {
+    ngx_string("0.005"),
+    ngx_string("0.01"),
+    ngx_string("0.025"),
+    ngx_string("0.05"),
+    ngx_string("0.1"),
+    ngx_string("0.25"),
+    ngx_string("0.5"),
+    ngx_string("1"),
+    ngx_string("2.5"),
+    ngx_string("5"),
+    ngx_string("10"),
+    ngx_string("+Inf")
 };
 
 

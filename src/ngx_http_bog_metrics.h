@@ -83,15 +83,11 @@ typedef struct {
 } ngx_http_bog_metrics_t;
 
 
-extern char      *ngx_http_bog_fetch_results[];
-extern char      *ngx_http_bog_hold_results[];
-extern char      *ngx_http_bog_failure_classes[];
-extern char      *ngx_http_bog_modes[];
-
-/* milliseconds, and the same in seconds; the last one has no number */
-
-extern ngx_msec_t ngx_http_bog_bounds[];
-extern char      *ngx_http_bog_bound_names[];
+extern ngx_str_t  ngx_http_bog_fetch_results[];
+extern ngx_str_t  ngx_http_bog_hold_results[];
+extern ngx_str_t  ngx_http_bog_failure_classes[];
+extern ngx_str_t  ngx_http_bog_modes[];
+extern ngx_str_t  ngx_http_bog_bound_names[];     /* in seconds */
 
 
 #define ngx_http_bog_metrics_count(counter)                                   \

@@ -44,6 +44,15 @@ ngx_http_bog_report_run(void)
 
 
 void
+ngx_http_bog_report_count(ngx_http_bog_report_t *report,
+    ngx_http_bog_account_t *account)
+{
+    report->account = account;
+    report->metrics = ngx_http_bog_store_metrics(account);
+}
+
+
+void
 ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     ngx_http_bog_account_t *account)
 {
@@ -51,8 +60,7 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     bog_time_t    *now;
     bog_policy_t  *policy;
 
-    report->account = account;
-    report->metrics = ngx_http_bog_store_metrics(account);
+    ngx_http_bog_report_count(report, account);
 
     now = &report->now;
     policy = &report->record.policy;

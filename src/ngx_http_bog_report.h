@@ -58,7 +58,11 @@ void ngx_http_bog_report_loaded(void);
 /* Returns what is known since then. */
 ngx_http_bog_run_t *ngx_http_bog_report_run(void);
 
-/* Takes the state of the source as it is now. */
+/* Takes what is counted of the source, and nothing else. */
+void ngx_http_bog_report_count(ngx_http_bog_report_t *report,
+    ngx_http_bog_account_t *account);
+
+/* Takes that, and the state of the source as it is now. */
 void ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     ngx_http_bog_account_t *account);
 

@@ -565,22 +565,6 @@ ngx_http_bog_status_cleanup(void *data)
 
 
 u_char *
-ngx_http_bog_status_quote(u_char *dst, u_char *src, size_t len)
-{
-    for ( /* void */ ; len; len--) {
-
-        if (*src == '"' || *src == '\\') {
-            *dst++ = '\\';
-        }
-
-        *dst++ = *src++;
-    }
-
-    return dst;
-}
-
-
-u_char *
 ngx_http_bog_status_seconds(u_char *dst, int64_t ms)
 {
     return ngx_sprintf(dst, "%L.%03L", ms / 1000, ms % 1000);

@@ -69,9 +69,6 @@ extern ngx_http_bog_format_t  ngx_http_bog_html;
 /* The directive. */
 char *ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* Writes a string with a backslash before quotes and backslashes. */
-u_char *ngx_http_bog_status_quote(u_char *dst, u_char *src, size_t len);
-
 /* Writes milliseconds, not less than none, as seconds. */
 u_char *ngx_http_bog_status_seconds(u_char *dst, int64_t ms);
 

@@ -40,8 +40,8 @@ static u_char *ngx_http_bog_html_reason(ngx_http_bog_failed_t *failed,
     u_char *p);
 static u_char *ngx_http_bog_html_counters(ngx_http_bog_metrics_t *m,
     u_char *p);
-static u_char *ngx_http_bog_html_counts(u_char *p, char *title, char **names,
-    ngx_atomic_t *counters, ngx_uint_t n);
+static u_char *ngx_http_bog_html_counts(u_char *p, char *title,
+    ngx_str_t *names, ngx_atomic_t *counters, ngx_uint_t n);
 static u_char *ngx_http_bog_html_moment(ngx_http_bog_report_t *rp, u_char *p,
     char *title, int64_t ms);
 static u_char *ngx_http_bog_html_span(u_char *p, int64_t ms);
@@ -390,8 +390,8 @@ ngx_http_bog_html_counters(ngx_http_bog_metrics_t *m, u_char *p)
 /* those that are not zero */
 
 static u_char *
-ngx_http_bog_html_counts(u_char *p, char *title, char **names,
-    ngx_atomic_t *counters, ngx_uint_t n)
+ngx_http_bog_html_counts(u_char *p, char *title,
+    ngx_str_t *names, ngx_atomic_t *counters, ngx_uint_t n)
 {
     ngx_uint_t         i, some;
     ngx_atomic_uint_t  count;
@@ -404,7 +404,7 @@ ngx_http_bog_html_counts(u_char *p, char *title, char **names,
         count = counters[i];
 
         if (count) {
-            p = ngx_sprintf(p, "%s%s %uA", some ? ", " : "", names[i], count);
+            p = ngx_sprintf(p, "%s%V %uA", some ? ", " : "", &names[i], count);
             some = 1;
         }
     }

@@ -16,7 +16,7 @@ static u_char *ngx_http_bog_json_failure(ngx_http_bog_report_t *rp,
     u_char *p);
 static u_char *ngx_http_bog_json_counters(ngx_http_bog_metrics_t *m,
     u_char *p);
-static u_char *ngx_http_bog_json_group(u_char *p, char *name, char **names,
+static u_char *ngx_http_bog_json_group(u_char *p, char *name, ngx_str_t *names,
     ngx_atomic_t *counters, ngx_uint_t n);
 static u_char *ngx_http_bog_json_string(u_char *p, u_char *data, size_t len);
 static u_char *ngx_http_bog_json_time(u_char *p, char *name, int64_t ms);
@@ -203,7 +203,7 @@ ngx_http_bog_json_counters(ngx_http_bog_metrics_t *m, u_char *p)
 
 
 static u_char *
-ngx_http_bog_json_group(u_char *p, char *name, char **names,
+ngx_http_bog_json_group(u_char *p, char *name, ngx_str_t *names,
     ngx_atomic_t *counters, ngx_uint_t n)
 {
     ngx_uint_t  i;
@@ -211,7 +211,7 @@ ngx_http_bog_json_group(u_char *p, char *name, char **names,
     p = ngx_sprintf(p, "\"%s\": {", name);
 
     for (i = 0; i < n; i++) {
-        p = ngx_sprintf(p, "%s\"%s\": %uA", i ? ", " : "", names[i],
+        p = ngx_sprintf(p, "%s\"%V\": %uA", i ? ", " : "", &names[i],
                         counters[i]);
     }
 
@@ -223,7 +223,7 @@ static u_char *
 ngx_http_bog_json_string(u_char *p, u_char *data, size_t len)
 {
     *p++ = '"';
-    p = ngx_http_bog_status_quote(p, data, len);
+    p = ngx_http_bog_quote(p, data, len);
     *p++ = '"';
 
     return p;

@@ -15,6 +15,7 @@ use Bog::Bench::Load qw(ratios rated median quantile);
 use Bog::Bench::Report;
 use Bog::Bench::Scale qw(sources request_with);
 use Bog::Bench::Start qw(wake_up crowd held_memory);
+use Bog::Bench::Status 'scrapes';
 
 my @parts = (
     [instructions => \&instructions_part],
@@ -23,6 +24,7 @@ my @parts = (
     [faults       => \&faults_part],
     [start        => \&start_part],
     [refresh      => \&refresh_part],
+    [status       => \&status_part],
     [scale        => \&scale_part],
 );
 
@@ -214,6 +216,26 @@ END
                              number(median(map { $_->[$i] } @pairs), 2) } 0, 1],
         ['worst, ms', map { my $i = $_;
                             number(max(map { $_->[$i] } @pairs), 2) } 0, 1]);
+}
+
+
+sub status_part {
+    my ($n, $scrapes, $rounds) = (1000, 50, 7);
+
+    my ($times, $length) = scrapes($n, $scrapes, $rounds);
+
+    $report->section('While the state is asked for', <<"END" =~ s/\n\z//r);
+$n sources, two workers, 1000 payments a second in milliseconds, while
+`bog_status prometheus`, ${\ number($length / 1e6, 1) } MB, is asked for $scrapes times a second, and
+while a file of that length is; in turn, medians of $rounds rounds.
+END
+
+    my %name = (calm => 'nothing else', file => 'a file',
+                status => 'bog_status');
+
+    $report->table(['meanwhile', 'p50', 'p99', 'worst'],
+        map { [$name{$_}, map { number($_, 2) } @{ $times->{$_} }] }
+        qw(calm file status));
 }
 
 

@@ -12,9 +12,10 @@
 #   faults         of other requests, while the token endpoint fails
 #   start          a cold start: how soon held requests go on, their memory
 #   refresh        the worst request in the second of a refresh
+#   status         payments, while bog_status is asked for
 #   scale          1 to 10,000 sources
 #
-# The environment is that of test.sh. All parts take some 12 minutes. Times of a
+# The environment is that of test.sh. All parts take some 14 minutes. Times of a
 # busy machine are wrong; instructions, and ratios of one run, are right.
 
 set -eu
