@@ -123,7 +123,16 @@ ngx_http_bog_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_bog_loc_conf_t *prev = parent;
     ngx_http_bog_loc_conf_t *conf = child;
 
-    ngx_uint_t  own;
+    ngx_uint_t                 own;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    /* an "if" in the location keeps its handler */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname && clcf->handler == NULL && conf->status == NULL) {
+        conf->status = prev->status;
+    }
 
     own = (conf->client_id != NGX_CONF_UNSET_PTR
            || conf->client_secret != NGX_CONF_UNSET_PTR);

@@ -82,10 +82,7 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         blcf->status = ngx_http_bog_status_find(&value[1]);
 
         if (blcf->status == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid value \"%V\", it must be \"json\", "
-                               "\"prometheus\" or \"html\"", &value[1]);
-            return NGX_CONF_ERROR;
+            return "must be \"json\", \"prometheus\" or \"html\"";
         }
     }
 

@@ -492,6 +492,8 @@ subtest 'credentials that nobody uses' => sub {
         ['used at another endpoint',
          server("$source $return location /a { bog_token_endpoint $url;"
                 . ' proxy_pass http://127.0.0.1:1; }')],
+        ['by a state only', server("$source location /a { bog_status; }"),
+         $unused],
         ['off', server("$source bog_token off; $return")],
     );
 };
@@ -655,6 +657,14 @@ subtest 'values' => sub {
         ['bog_token never', '[emerg] invalid value "never" in %%CONF%%:1'],
         ['bog_token on', '[emerg] invalid value "on" in %%CONF%%:1'],
         ['bog_client_auth post', '[emerg] invalid value "post" in %%CONF%%:1'],
+        ['location /s { bog_status yaml; }', '[emerg] "bog_status" directive'
+         . ' must be "json", "prometheus" or "html" in %%CONF%%:1'],
+        ['location /s { bog_status; bog_status json; }',
+         '[emerg] "bog_status" directive is duplicate in %%CONF%%:1'],
+        ['location /s { bog_status json html; }', '[emerg] invalid number of'
+         . ' arguments in "bog_status" directive in %%CONF%%:1'],
+        ['bog_status', '[emerg] "bog_status" directive is not allowed here in'
+         . ' %%CONF%%:1'],
         ['bog_client_secret x',
          '[emerg] unknown directive "bog_client_secret" in %%CONF%%:1'],
     );

@@ -257,11 +257,14 @@ sub messages {
     }
 
     # parts of a message
-    while ($text =~ /^static\ char\s+\*ngx_http_bog_\w+\[\]\ =
+    while ($text =~ /^static\ char\s+\*ngx_http_bog_answer_\w+\[\]\ =
                      \ \{(.*?)^\};/gmsx)
     {
         $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
     }
+
+    my ($errors) = $text =~ /\bngx_http_bog_errors\[\] = \{(.*?)^\};/ms;
+    $found{unquoted($_)} = 1 for $errors =~ /, ($literals) \}/g;
 
     # of no use alone: the frame of all messages of the configuration
     delete @found{'', '%*s in %V:%ui'};

@@ -802,6 +802,40 @@ subtest 'HTTP/2' => sub {
 };
 
 
+# nginx keeps the handler of a location in an "if", and nothing else of it.
+
+subtest 'in an if' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, <<'END');
+        location / { %%PASS%% }
+        location = /if { bog_status prometheus; if ($uri) { set $a b; } }
+        location = /any { bog_status; if ($uri) { set $a b; } }
+        location = /limited { bog_status; limit_except GET { deny all; } }
+        location = /other {
+            bog_status;
+            bog_token off;
+            if ($uri) { proxy_pass http://127.0.0.1:%%API%%; }
+        }
+END
+    my $port = $nginx->port;
+
+    ok($bank->wait_requests(1), 'the token is asked for');
+
+    is(header(get($port, '/if'), 'Content-Type'),
+       'text/plain; version=0.0.4; charset=utf-8', 'as configured');
+    is(header(get($port, '/any'), 'Content-Type'), 'application/json',
+       'as asked for');
+    is(get($port, '/limited')->{status}, 200, 'allowed');
+    is(get($port, '/limited', method => 'POST')->{status}, 403, 'denied');
+    is(get($port, '/other')->{status}, 401, "another one's");
+
+    $bank->release;
+    finish($nginx);
+};
+
+
 subtest 'no sources' => sub {
     my $nginx = Bog::Nginx->new(conf => <<'END');
         server { listen 127.0.0.1:%%PORT%%; location / { bog_status; } }
