@@ -82,7 +82,7 @@ begin() {
     trap 'exit 1' HUP INT PIPE TERM
     scratch=$(mktemp -d)
 
-    keep_nginx_down
+    keep_down nginx-common prometheus
     apt update
 }
 
@@ -95,18 +95,24 @@ end() {
     as_root rm -rf "$scratch"
 }
 
-# Installed by Debian, nginx takes port 80 at once. We need the binary only:
+# Installed by Debian, they take their ports at once. We need the binaries only:
 # https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+# What was there before is not ours to keep down.
 
-keep_nginx_down() {
-    if installed nginx-common || [ -e $policy ]; then
-        return
-    fi
+keep_down() {
+    [ ! -e $policy ] || return 0
 
-    cat > "$scratch/policy" << 'END'
+    names=
+    for package; do
+        installed "$package" || names="$names | *${package%-common}*"
+    done
+
+    [ -n "$names" ] || return 0
+
+    cat > "$scratch/policy" << END
 #!/bin/sh
 # of nginx-bog's util/deps.sh, for the time of an installation
-case "$*" in *nginx*) exit 101 ;; esac
+case "\$*" in ${names# | }) exit 101 ;; esac
 END
     as_root install -m 755 "$scratch/policy" $policy
 }
@@ -281,6 +287,8 @@ for_test() {
     optional 'a real OAuth server, with node and npm' node_modules
     optional 'steps of the clock, with libfaketime' for_clock
     optional 'workers stopped at a line, with gdb' for_debugger
+    optional 'metrics and alerts, with Prometheus' for_metrics
+    optional 'the page, with Chromium' for_page
 }
 
 for_lint() {
@@ -344,6 +352,31 @@ for_debugger() {
     fi
 
     install gdb
+}
+
+# Neither now nor at the next start of the machine is it to run.
+
+for_metrics() {
+    if has prometheus && has promtool; then
+        return
+    fi
+
+    install prometheus && as_root update-rc.d prometheus disable >> "$log" 2>&1
+}
+
+for_page() {
+    if has chromium-headless-shell || has chromium; then
+        return
+    fi
+
+    begin chromium-headless-shell || return
+
+    if apt-cache show chromium-headless-shell > /dev/null 2>&1; then
+        install chromium-headless-shell
+        return
+    fi
+
+    install chromium
 }
 
 for_clock() {
