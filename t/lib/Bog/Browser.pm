@@ -277,6 +277,15 @@ sub screenshot {
 }
 
 
+# A page may load itself again.
+
+sub wait_requests {
+    my ($self, $n) = @_;
+
+    $self->{browser}->_read_message until @{ $self->{requests} } >= $n;
+}
+
+
 # Messages that are under way are read before.
 
 sub close {
