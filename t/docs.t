@@ -36,8 +36,11 @@ sub snippets {
 
     my @snippets;
 
-    while ($text{$page} =~ /^```nginx\n(.*?)^```$/gms) {
-        push @snippets, [1 + (substr($text{$page}, 0, $-[1]) =~ tr/\n//), $1];
+    while ($text{$page} =~ /^( *)```nginx\n(.*?)^\1```$/gms) {
+        my ($indent, $snippet) = ($1, $2);
+        my $line = 1 + (substr($text{$page}, 0, $-[2]) =~ tr/\n//);
+
+        push @snippets, [$line, $snippet =~ s/^$indent//gmr];
     }
 
     return @snippets;
@@ -85,6 +88,8 @@ sub localised {
     $snippet =~ s/\b(?:[\w-]+\.)+(?:bog|businessonline)\.ge\b/127.0.0.1/g;
     $snippet =~ s/\blisten\s+\K(?:[\w.]+:)?([0-9]+)/127.0.0.1:%%PORT_$1%%/g;
     $snippet =~ s/(?:\/etc|\/var\/log)\/nginx\//%%DIR%%\//g;
+    $snippet =~ s/\/run\/credentials\/nginx\.service\//%%DIR%%\/bog\//g;
+    $snippet =~ s/\bunix:\/run\/[\w\/-]+/unix:%%DIR%%\/socket/g;
     $snippet =~ s/\/etc\/ssl\/certs\/ca-certificates\.crt/${\ ca()->path }/g;
 
     return $snippet;
@@ -207,9 +212,42 @@ subtest 'variables' => sub {
 };
 
 
+# Metrics: those that the source has a type for.
+
+sub metrics {
+    return { $source =~ /"(bog_\w+)",\s*"(gauge|counter|histogram)"/g };
+}
+
+
+subtest 'metrics' => sub {
+    my %table = $text{'docs/operations.md'}
+                =~ /^\| `(bog_\w+)` \| (gauge|counter|histogram) \|/mg;
+
+    is_deeply(\%table, metrics(), 'all of them, and no others');
+    cmp_ok(scalar(keys %table), '>', 10, 'there are some');
+};
+
+
+subtest 'alerts' => sub {
+    my $rules = slurp("$root/docs/examples/prometheus-alerts.yml");
+
+    my %rules = $rules =~ /- alert: (\w+)\n.*?severity: (\w+)\n/gs;
+    my %table = $text{'docs/operations.md'}
+                =~ /^\| `(Bog\w+)` \| (\w+) \|/mg;
+
+    is_deeply(\%table, \%rules, 'all of them, and no others');
+
+    for my $link ($rules =~ /^\s+runbook: (\S+)$/mg) {
+        my ($page, $anchor) = split /#/, $link;
+
+        ok((grep { $_ eq $anchor } anchors($page)), $link);
+    }
+};
+
+
 subtest 'nothing else by that name' => sub {
     for my $page (@pages) {
-        my %known = (%{ directives() }, %{ variables() });
+        my %known = (%{ directives() }, %{ variables() }, %{ metrics() });
 
         # this one is about the source, too
         %known = (%known, map { $_ => 1 } $source =~ /\b(bog_\w+)/g)
