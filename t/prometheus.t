@@ -350,7 +350,7 @@ sub dashboard {
     my @expressions = map { [$_->{title}, map { $_->{expr} }
                              @{ $_->{targets} }] } @{ $dashboard->{panels} };
 
-    push @expressions, ['annotations', map { $_->{expr} // () }
+    push @expressions, ['annotations', map { $_->{target}{expr} // () }
                         @{ $dashboard->{annotations}{list} }];
 
     my $n = 0;

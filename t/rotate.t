@@ -33,10 +33,16 @@ sub conf {
     return <<"END";
         log_format own '\$status \$token_of';
 
+        map \$bog_bearer_token \$of_gateway {
+            volatile;
+            default  "Bearer \$bog_bearer_token";
+            ""       "";
+        }
+
         map \$http_authorization \$authorization {
             volatile;
             default  \$http_authorization;
-            ""       "Bearer \$bog_bearer_token";
+            ""       \$of_gateway;
         }
 
         map \$http_authorization \$token_of {
@@ -151,33 +157,41 @@ subtest 'a new secret that is wrong' => sub {
 
 subtest 'a backend with a token of its own' => sub {
     my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret-1' });
-    my $nginx = gateway($bank, $payments, secret => { main => "s3cret-1\n" });
+    $bank->answer(hold => 1);
 
-    ok(wait_until { join(' ', states($nginx)) eq 'valid' }, 'a token');
+    my $nginx = gateway($bank, $payments =~ s/\{/{
+                bog_token         optional;
+                bog_wait_timeout  1s;/r, secret => { main => "s3cret-1\n" });
 
     $bank->issue('backend-token', 300);
 
     my @own = (headers => [['Authorization' => 'Bearer backend-token']]);
+    my $ask = sub { get($nginx->port, '/payments/', @_)->{status} };
 
-    is(get($nginx->port, '/payments/', @own)->{status}, 200, 'its own token');
-    is(get($nginx->port, '/payments/')->{status}, 200, "nginx's token");
+    ok($bank->wait_requests(1), 'nginx has no token yet');
+    is($ask->(@own), 200, 'the backend has');
+    is($bank->release, 1, 'now both have one');
+    ok(wait_until { join(' ', states($nginx)) eq 'valid' }, 'nginx knows');
+
+    is($ask->(@own), 200, 'its own token');
+    is($ask->(), 200, "nginx's token");
 
     is_deeply([map { $_->{authorization} } $bank->api_requests],
-              ['Bearer backend-token',
-               'Bearer ' . ($bank->tokens)[0]{token}],
+              ['Bearer backend-token', 'Bearer backend-token',
+               'Bearer ' . ($bank->tokens)[-1]{token}],
               'each has the one that it should');
 
     # the backend forgets to refresh its own
     ok($bank->revoke('backend-token'), 'its token ends');
-    is(get($nginx->port, '/payments/', @own)->{status}, 401, 'the API says so');
-    is(get($nginx->port, '/payments/')->{status}, 200, 'to it alone');
+    is($ask->(@own), 401, 'the API says so');
+    is($ask->(), 200, 'to it alone');
     is($bank->count, 1, 'no token of nginx was dropped for it');
 
-    ok(wait_until { slurp($nginx->dir . '/own.log') =~ /(?:.*\n){4}/ },
-       'the log');
-    is(slurp($nginx->dir . '/own.log'),
-       "200 backend\n200 gateway\n401 backend\n200 gateway\n",
-       'tells whose token it was');
+    my @lines = qw(200-backend 200-backend 200-gateway 401-backend 200-gateway);
+    my $log = join '', map { tr/-/ /r . "\n" } @lines;
+
+    ok(wait_until { slurp($nginx->dir . '/own.log') eq $log },
+       'the log tells whose token it was');
 
     is($nginx->stop, 0, 'stops');
     $nginx->clean_log;
