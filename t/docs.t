@@ -215,7 +215,7 @@ subtest 'variables' => sub {
 # Metrics: those that the source has a type for.
 
 sub metrics {
-    return { $source =~ /"(bog_\w+)",\s*"(gauge|counter|histogram)"/g };
+    return { $source =~ /"(bog_\w+)"\)?,\s*"(gauge|counter|histogram)"/g };
 }
 
 
