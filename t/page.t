@@ -108,6 +108,9 @@ sub looks {
     my $page = $browser->load(url(), width => $width, dark => $dark,
                               mobile => $width < 600);
 
+    # it is to hold still while it is looked at
+    $page->evaluate('window.stop()');
+
     says($page);
     keeps_to_itself($page);
     is_legible($page, $dark);

@@ -118,6 +118,22 @@ sub _answers {
 }
 
 
+# The state of each alert: inactive, pending or firing.
+
+sub alerts {
+    my $self = shift;
+
+    return map { ($_->{name} => $_->{state}) } $self->rules;
+}
+
+
+sub rules {
+    my $self = shift;
+
+    return map { @{ $_->{rules} } } @{ $self->api('rules')->{data}{groups} };
+}
+
+
 # What Prometheus answers: a hash with status, data and error.
 
 sub api {
@@ -148,6 +164,19 @@ sub query {
 
     return [{}, 0 + $data->{result}[1]] if $data->{resultType} eq 'scalar';
     return map { [$_->{metric}, 0 + $_->{value}[1]] } @{ $data->{result} };
+}
+
+
+# The same once there are any: a scrape may have failed on a busy machine.
+
+sub wait_samples {
+    my ($self, $expression) = @_;
+
+    my @samples;
+
+    wait_until { @samples = $self->query($expression) };
+
+    return @samples;
 }
 
 
