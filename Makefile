@@ -37,7 +37,8 @@ all: $(MODULE)
 $(MODULE): $(wildcard src/*) $(TREE)/Makefile
 	$(MAKE) -C "$$(cat $(TREE)/source)" \
 		-f $(abspath $(TREE))/Makefile modules
-	cp $(TREE)/ngx_http_bog_module.so $@
+	cp $(TREE)/ngx_http_bog_module.so $@.new
+	mv $@.new $@
 
 nginx: $(TREE)/Makefile
 	$(MAKE) -C "$$(cat $(TREE)/source)" \

@@ -290,7 +290,8 @@ ngx_http_bog_html_state(ngx_http_bog_report_t *rp, u_char *p,
     }
 
     if (rp->record.policy.failures) {
-        p = ngx_sprintf(p, ": ");
+        p = ngx_sprintf(p, rp->state == NGX_HTTP_BOG_MISSING
+                           ? ": " : ", refreshes fail: ");
         p = ngx_http_bog_html_reason(&rp->record.failed, p);
     }
 
@@ -346,7 +347,10 @@ ngx_http_bog_html_reason(ngx_http_bog_failed_t *failed, u_char *p)
 
     p = ngx_sprintf(p, "%s", ngx_http_bog_error_reason(failed->error));
 
-    if (failed->status) {
+    if (failed->error == BOG_ERROR_HTTP) {
+        p = ngx_sprintf(p, " %uD", failed->status);
+
+    } else if (failed->status) {
         p = ngx_sprintf(p, ", status %uD", failed->status);
     }
 
@@ -431,7 +435,7 @@ ngx_http_bog_html_moment(ngx_http_bog_report_t *rp, u_char *p, char *title,
 
     p = ngx_sprintf(p, "<div><dt>%s</dt><dd>", title);
     p = ngx_http_bog_status_time(p, ms);
-    p = ngx_sprintf(p, left < 0 ? ", " : ", in ");
+    p = ngx_sprintf(p, left < 0 ? "<br>" : "<br>in ");
     p = ngx_http_bog_html_span(p, left < 0 ? -left : left);
 
     return ngx_sprintf(p, "%s</dd></div>\n", left < 0 ? " ago" : "");

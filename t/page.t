@@ -141,7 +141,7 @@ sub says {
     my @expected = (
         [$long, qr/^\x{2715}\ No\ token:\ the\ credentials\ were\ rejected,
                    \ status\ 401,\ error\ invalid_<b>client<\/b>;\ (?-x:$next)$/x],
-        [8383, qr/^! Valid for $span: unexpected status, status 503; $next$/],
+        [8383, qr/^! Valid for $span, refreshes fail: unexpected status 503; $next$/],
         [8282, qr/^\x{2713} Valid for $span; $next$/],
     );
 
