@@ -24,7 +24,6 @@ static bog_answer_status_e bog_oauth_parse(json_t **root, bog_arena_t *a,
     const char *text, size_t len);
 static bog_answer_status_e bog_oauth_token(bog_answer_t *answer,
     const json_t *root);
-static int bog_oauth_b64token(const char *token, size_t len);
 static bog_answer_status_e bog_oauth_type(bog_answer_t *answer,
     const json_t *root);
 static bog_answer_status_e bog_oauth_claims(json_t **claims,
@@ -166,9 +165,7 @@ bog_oauth_token(bog_answer_t *answer, const json_t *root)
 }
 
 
-/* RFC 6750, 2.1: what a Bearer header may hold */
-
-static int
+int
 bog_oauth_b64token(const char *token, size_t len)
 {
     size_t  i;

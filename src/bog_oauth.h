@@ -113,6 +113,9 @@ int bog_oauth_digest(unsigned char digest[BOG_OAUTH_DIGEST_LEN],
 /* the first 16 hex digits of the token's SHA-256; returns 0 or -1 */
 int bog_oauth_token_id(char id[16], const unsigned char *token, size_t len);
 
+/* Says whether it is what a Bearer header may hold (RFC 6750, 2.1). */
+int bog_oauth_b64token(const char *token, size_t len);
+
 /*
  * Reads a successful answer (RFC 6749, 5.1).  All memory that the parser
  * needs comes from the arena, which should be of bog_memory_alloc(), since

@@ -26,6 +26,7 @@
 #define BOG_POLICY_ASKED_MAX      300000
 
 
+static int64_t bog_policy_guard(int64_t lifetime);
 static int64_t bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f);
 static int64_t bog_policy_backoff(int64_t first, int64_t max,
     uint32_t failures);
@@ -84,7 +85,7 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     int64_t       guard, margin, spare;
     bog_policy_t  next;
 
-    guard = bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
+    guard = bog_policy_guard(lifetime);
     margin = bog_policy_min(refresh_before, lifetime / 2);
     margin += bog_policy_random(margin / 10, rnd);
 
@@ -121,6 +122,50 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
     next.rejections = p->rejections;
     next.reject = p->reject;
+
+    *p = next;
+
+    return 1;
+}
+
+
+/*
+ * Of the time that has passed only the wall clock knows.  Where it says that
+ * the token comes from the future it has been set back, by who knows how much.
+ */
+
+int
+bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
+    const bog_time_t *now, int64_t max_lifetime, int64_t refresh_before)
+{
+    int64_t       start, lifetime, latest;
+    bog_policy_t  next;
+
+    if (life->start > now->wall) {
+        return 0;
+    }
+
+    lifetime = bog_policy_min(life->lifetime, max_lifetime);
+    start = now->mono - (now->wall - life->start);
+
+    memset(&next, 0, sizeof(bog_policy_t));
+
+    next.expires = start + lifetime;
+    next.until = next.expires - bog_policy_guard(lifetime);
+    next.until_wall = life->start + (next.until - start);
+
+    /* a restart alone is no reason for a fetch, a setting that changed may be */
+
+    latest = next.expires - bog_policy_min(refresh_before, lifetime / 2);
+    latest = bog_policy_min(latest, next.until);
+
+    next.refresh = bog_policy_min(start + (life->refresh - life->start),
+                                  latest);
+    next.refresh_wall = life->start + (next.refresh - start);
+
+    if (!bog_policy_valid(&next, now)) {
+        return 0;
+    }
 
     *p = next;
 
@@ -198,6 +243,13 @@ void
 bog_policy_retry(bog_policy_t *p)
 {
     p->retry = 0;
+}
+
+
+static int64_t
+bog_policy_guard(int64_t lifetime)
+{
+    return bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
 }
 
 

@@ -59,6 +59,15 @@ typedef struct {
 } bog_policy_t;
 
 
+/* of a token that was kept while nothing ran */
+
+typedef struct {
+    int64_t   start;            /* wall: of its life */
+    int64_t   lifetime;
+    int64_t   refresh;          /* wall: as it was then */
+} bog_life_t;
+
+
 /* the end of a fetch that brought no token */
 
 typedef struct {
@@ -85,6 +94,15 @@ int64_t bog_policy_next(const bog_policy_t *p, const bog_time_t *now);
 int bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     const bog_time_t *now, int64_t lifetime, int64_t refresh_before,
     uint32_t rnd);
+
+/*
+ * A token that was kept while nothing ran is there again.  Its refresh is due
+ * as it was, but not later than it would be with these settings.  Returns 1,
+ * or 0 where the token is not usable, or the wall clock cannot tell, and the
+ * state was left as it was.
+ */
+int bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
+    const bog_time_t *now, int64_t max_lifetime, int64_t refresh_before);
 
 /* A fetch failed: the next one waits, by class, longer each time. */
 void bog_policy_failure(bog_policy_t *p, const bog_time_t *now,

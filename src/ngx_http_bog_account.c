@@ -6,6 +6,7 @@
 
 #include "ngx_http_bog_account.h"
 #include "ngx_http_bog_source.h"
+#include "ngx_http_bog_state.h"
 #include "ngx_http_bog_store.h"
 #include "ngx_http_bog_tls.h"
 #include "ngx_http_bog_upstream.h"
@@ -34,7 +35,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_bog_account_digest(ngx_conf_t *cf,
-    ngx_http_bog_loc_conf_t *blcf, u_char *digest);
+    ngx_http_bog_loc_conf_t *blcf, ngx_str_t *secret, u_char *digest);
 static ngx_http_bog_account_t *ngx_http_bog_account_create(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, u_char *digest);
 static ngx_int_t ngx_http_bog_account_network(ngx_conf_t *cf,
@@ -48,6 +49,8 @@ static ngx_int_t ngx_http_bog_account_name(ngx_conf_t *cf,
 static ngx_int_t ngx_http_bog_account_label(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 static ngx_int_t ngx_http_bog_account_scope(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_account_state(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static void ngx_http_bog_account_check_secret(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
@@ -150,7 +153,10 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
-    if (ngx_http_bog_account_digest(cf, blcf, digest) != NGX_OK) {
+    if (ngx_http_bog_account_digest(cf, blcf, &blcf->client_secret->value,
+                                    digest)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -195,7 +201,7 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
 
 static ngx_int_t
 ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
-    u_char *digest)
+    ngx_str_t *secret, u_char *digest)
 {
     bog_str_t    *part;
     ngx_uint_t    i;
@@ -217,8 +223,8 @@ ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     part[0].len = blcf->endpoint->url.len;
     part[1].data = blcf->client_id->value.data;
     part[1].len = blcf->client_id->value.len;
-    part[2].data = blcf->client_secret->value.data;
-    part[2].len = blcf->client_secret->value.len;
+    part[2].data = secret->data;
+    part[2].len = secret->len;
     part[3].data = (u_char *) (blcf->client_auth ? "1" : "0");
     part[3].len = 1;
 
@@ -283,6 +289,7 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
         || ngx_http_bog_account_name(cf, account) != NGX_OK
         || ngx_http_bog_account_label(cf, account) != NGX_OK
         || ngx_http_bog_account_scope(cf, account, blcf) != NGX_OK
+        || ngx_http_bog_account_state(cf, account, blcf) != NGX_OK
         || ngx_http_bog_store_add(cf, account) != NGX_OK)
     {
         return NULL;
@@ -609,6 +616,37 @@ ngx_http_bog_account_scope(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * The name of the file must not depend on the secret: with a new one, the same
+ * file is written to again.
+ */
+
+static ngx_int_t
+ngx_http_bog_account_state(ngx_conf_t *cf, ngx_http_bog_account_t *account,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    u_char                     digest[BOG_OAUTH_DIGEST_LEN];
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    static ngx_str_t  none = ngx_null_string;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    if (bmcf->state_path == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_bog_account_digest(cf, blcf, &none, digest) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    account->state = ngx_http_bog_state_create(cf, digest,
+                                               &blcf->client_secret->value);
+
+    return account->state ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -46,6 +46,7 @@ struct ngx_http_bog_account_s {
     ngx_http_bog_loc_conf_t       *blcf;
 
     ngx_shm_zone_t                *zone;
+    ngx_http_bog_state_t          *state;       /* NULL: no "bog_state_path" */
     ngx_http_bog_source_t         *source;
 };
 

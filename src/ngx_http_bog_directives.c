@@ -6,6 +6,7 @@
 
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_endpoint.h"
+#include "ngx_http_bog_state.h"
 #include "ngx_http_bog_vault.h"
 
 
@@ -220,6 +221,59 @@ ngx_http_bog_token_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     param->name.len = value[1].len;
     param->value.data = value[2].data;
     param->value.len = value[2].len;
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * nginx makes the folders of all its paths, for the user of its workers, and
+ * where one has a manager, starts the cache manager process to call it.
+ */
+
+char *
+ngx_http_bog_state_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_bog_main_conf_t *bmcf = conf;
+
+    ngx_str_t   *value;
+    ngx_path_t  *path;
+
+    if (bmcf->state_path) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    while (value[1].len && value[1].data[value[1].len - 1] == '/') {
+        value[1].data[--value[1].len] = '\0';
+    }
+
+    if (value[1].len == 0) {
+        return "needs the path of a folder";
+    }
+
+    path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->name = value[1];
+
+    if (ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->conf_file = cf->conf_file->file.name.data;
+    path->line = cf->conf_file->line;
+    path->manager = ngx_http_bog_state_manager;
+    path->data = bmcf;
+
+    bmcf->state_path = path;
+
+    if (ngx_add_path(cf, &bmcf->state_path) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     return NGX_CONF_OK;
 }

@@ -7,6 +7,7 @@
 #include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
 #include "ngx_http_bog_source.h"
+#include "ngx_http_bog_state.h"
 #include "ngx_http_bog_status.h"
 #include "ngx_http_bog_wake.h"
 
@@ -222,6 +223,13 @@ static ngx_command_t  ngx_http_bog_commands[] = {
       0,
       NULL },
 
+    { ngx_string("bog_state_path"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_bog_state_path,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -252,7 +260,7 @@ ngx_module_t  ngx_http_bog_module = {
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
-    NULL,                                  /* exit master */
+    ngx_http_bog_state_exit_master,        /* exit master */
     NGX_MODULE_V1_PADDING
 };
 
@@ -296,5 +304,11 @@ ngx_http_bog_init_module(ngx_cycle_t *cycle)
 {
     ngx_http_bog_report_loaded();
 
-    return ngx_http_bog_wake_init_module(cycle);
+    if (ngx_http_bog_wake_init_module(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_bog_state_init_module(cycle);
+
+    return NGX_OK;
 }

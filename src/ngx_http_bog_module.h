@@ -41,6 +41,7 @@ typedef struct ngx_http_bog_account_s   ngx_http_bog_account_t;
 typedef struct ngx_http_bog_endpoint_s  ngx_http_bog_endpoint_t;
 typedef struct ngx_http_bog_vault_s     ngx_http_bog_vault_t;
 typedef struct ngx_http_bog_format_s    ngx_http_bog_format_t;
+typedef struct ngx_http_bog_state_s     ngx_http_bog_state_t;
 
 
 /* a TLS context, and the location whose settings it has */
@@ -96,6 +97,8 @@ typedef struct {
 
     ngx_http_bog_vault_t         *secrets;      /* while configuring */
     ngx_http_bog_vault_t         *requests;     /* while the cycle lives */
+
+    ngx_path_t                   *state_path;
 
     ngx_array_t                   tls;          /* ngx_http_bog_tls_t */
     ngx_resolver_t               *resolver;     /* of the system */
@@ -168,6 +171,7 @@ char *ngx_http_bog_token_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_bog_token_param(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_bog_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_bog_state_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_bog_check_time(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_bog_check_verify(ngx_conf_t *cf, void *post, void *data);
 char *ngx_http_bog_check_name(ngx_conf_t *cf, void *post, void *data);

@@ -46,6 +46,8 @@ typedef struct {
     ngx_uint_t                 lease;
     ngx_uint_t                 number;          /* of a token */
     int64_t                    refresh_before;
+    int64_t                    max_lifetime;
+    bog_life_t                *life;
     ngx_http_bog_new_token_t  *token;
     bog_failure_t             *failure;
     ngx_str_t                 *code;
@@ -79,6 +81,10 @@ static ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+static void ngx_http_bog_change_token(ngx_http_bog_area_t *next,
+    ngx_http_bog_new_token_t *token);
 static ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static void ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
@@ -301,6 +307,23 @@ ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
 
     return ngx_http_bog_store_change(account->zone,
                                      ngx_http_bog_change_success, &change);
+}
+
+
+ngx_int_t
+ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
+    ngx_http_bog_new_token_t *token, bog_life_t *life, bog_time_t *now)
+{
+    ngx_http_bog_change_t  change;
+
+    change.now = now;
+    change.token = token;
+    change.life = life;
+    change.max_lifetime = (int64_t) account->max_lifetime;
+    change.refresh_before = (int64_t) account->refresh_before;
+
+    return ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_restore, &change);
 }
 
 
@@ -573,17 +596,55 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
         return NGX_DECLINED;
     }
 
-    record->token++;
+    ngx_http_bog_change_token(next, token);
+
     record->obtained = change->now->wall;
-    record->len = token->len;
-    ngx_memcpy(record->id, token->id, sizeof(record->id));
-    ngx_memcpy(next->token, token->data, token->len);
 
     if (mine) {
         record->lease.pid = 0;
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    ngx_http_bog_record_t  *record;
+
+    record = &next->record;
+
+    if (record->token
+        || !bog_policy_restore(&record->policy, change->life, change->now,
+                               change->max_lifetime, change->refresh_before))
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_bog_change_token(next, change->token);
+
+    record->obtained = change->life->start;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_change_token(ngx_http_bog_area_t *next,
+    ngx_http_bog_new_token_t *token)
+{
+    ngx_http_bog_record_t  *record;
+
+    record = &next->record;
+
+    record->token++;
+    record->len = token->len;
+    record->start = token->start.wall;
+    record->lifetime = token->lifetime;
+    ngx_memcpy(record->id, token->id, sizeof(record->id));
+    ngx_memcpy(next->token, token->data, token->len);
 }
 
 

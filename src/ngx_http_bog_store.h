@@ -57,6 +57,8 @@ typedef struct {
     ngx_uint_t             token;           /* its number, 0: none so far */
     size_t                 len;             /* 0: none, or none any more */
     u_char                 id[16];          /* of the token, hex */
+    int64_t                start;           /* wall: of its life */
+    int64_t                lifetime;
     ngx_uint_t             dropped;         /* number of the last one that the
                                                API has rejected, 0: none */
 
@@ -80,6 +82,7 @@ typedef struct {
                                             /* those who write */
     ngx_atomic_t           waited;          /* 1: somebody waits for a word */
     ngx_http_bog_metrics_t metrics;
+    ngx_atomic_t           stored;          /* what a file has, and which one */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
@@ -100,6 +103,12 @@ typedef struct {
 
 #define ngx_http_bog_store_metrics(account)                                   \
     (&ngx_http_bog_store_slot(account)->metrics)
+
+
+/* whether nothing has happened yet, not even the start of a fetch */
+
+#define ngx_http_bog_store_untouched(account)                                 \
+    (ngx_http_bog_store_slot(account)->version == NGX_HTTP_BOG_AREAS)
 
 
 /* Adds the zone of the account to the configuration. */
@@ -156,6 +165,13 @@ ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
  */
 ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
     ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
+
+/*
+ * Publishes a token that was kept while nothing ran, whose life is "life".
+ * NGX_DECLINED: it is not usable any more, or there is another one.
+ */
+ngx_int_t ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
+    ngx_http_bog_new_token_t *token, bog_life_t *life, bog_time_t *now);
 
 /*
  * Publishes a failure, with the code that the server gave, and ends the lease,

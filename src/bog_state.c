@@ -1,0 +1,330 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+
+#include "bog_memory.h"
+#include "bog_state.h"
+
+
+#define BOG_STATE_SALT   (BOG_STATE_MAGIC_LEN + 1)
+#define BOG_STATE_NONCE  (BOG_STATE_SALT + BOG_STATE_SALT_LEN)
+
+
+static int bog_state_sane(const bog_state_t *state);
+static bog_state_status_e bog_state_check_head(const unsigned char *p,
+    size_t len);
+static void bog_state_write(unsigned char *p, size_t size,
+    const bog_state_t *state);
+static int bog_state_read(bog_state_t *state, const unsigned char *p,
+    size_t size);
+static int bog_state_crypt(unsigned char *p, size_t len,
+    const bog_str_t *secret, const unsigned char *digest, int seal);
+static int bog_state_key(unsigned char *key, const unsigned char *salt,
+    const bog_str_t *secret);
+static int bog_state_gcm(EVP_CIPHER_CTX *ctx, unsigned char *p, size_t len,
+    const unsigned char *key, const unsigned char *digest, int seal);
+static void bog_state_put(unsigned char *p, uint64_t n, size_t size);
+static uint64_t bog_state_get(const unsigned char *p, size_t size);
+
+
+size_t
+bog_state_seal(unsigned char *dst, const bog_state_t *state,
+    const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN])
+{
+    size_t  len;
+
+    if (!bog_state_sane(state)) {
+        return 0;
+    }
+
+    len = BOG_STATE_SIZE(state->len);
+
+    memcpy(dst, BOG_STATE_MAGIC, BOG_STATE_MAGIC_LEN);
+    dst[BOG_STATE_MAGIC_LEN] = BOG_STATE_VERSION;
+
+    bog_state_write(dst + BOG_STATE_HEAD,
+                    len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN, state);
+
+    if (RAND_bytes(dst + BOG_STATE_SALT,
+                   BOG_STATE_SALT_LEN + BOG_STATE_NONCE_LEN)
+        != 1
+        || bog_state_crypt(dst, len, secret, digest, 1) != 1)
+    {
+        bog_memory_wipe(dst, len);
+        return 0;
+    }
+
+    return len;
+}
+
+
+bog_state_status_e
+bog_state_open(bog_state_t *state, unsigned char *p, size_t len,
+    const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN])
+{
+    int                 rc;
+    bog_state_status_e  status;
+
+    memset(state, 0, sizeof(bog_state_t));
+
+    status = bog_state_check_head(p, len);
+
+    if (status == BOG_STATE_OK) {
+        rc = bog_state_crypt(p, len, secret, digest, 0);
+
+        status = (rc == 1) ? BOG_STATE_OK
+                           : (rc == 0) ? BOG_STATE_BAD_SEAL
+                                       : BOG_STATE_FAILED;
+    }
+
+    if (status == BOG_STATE_OK
+        && !bog_state_read(state, p + BOG_STATE_HEAD,
+                           len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN))
+    {
+        status = BOG_STATE_MALFORMED;
+    }
+
+    if (status != BOG_STATE_OK) {
+        memset(state, 0, sizeof(bog_state_t));
+        bog_memory_wipe(p, len);
+    }
+
+    return status;
+}
+
+
+static int
+bog_state_sane(const bog_state_t *state)
+{
+    const bog_life_t  *life;
+
+    life = &state->life;
+
+    return life->start > 0 && life->start <= BOG_STATE_TIME_MAX
+           && life->lifetime > 0 && life->lifetime <= BOG_STATE_TIME_MAX
+           && life->refresh > 0 && life->refresh <= BOG_STATE_TIME_MAX
+           && state->len > 0 && state->len <= BOG_OAUTH_TOKEN_MAX
+           && bog_oauth_b64token((const char *) state->token, state->len);
+}
+
+
+/* the version comes first: another one may have another size */
+
+static bog_state_status_e
+bog_state_check_head(const unsigned char *p, size_t len)
+{
+    size_t  n;
+
+    n = (len < BOG_STATE_MAGIC_LEN) ? len : BOG_STATE_MAGIC_LEN;
+
+    if (n && memcmp(p, BOG_STATE_MAGIC, n) != 0) {
+        return BOG_STATE_FOREIGN;
+    }
+
+    if (len > BOG_STATE_MAGIC_LEN
+        && p[BOG_STATE_MAGIC_LEN] != BOG_STATE_VERSION)
+    {
+        return BOG_STATE_OTHER_VERSION;
+    }
+
+    if (len < BOG_STATE_MIN || len > BOG_STATE_MAX
+        || (len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN) % BOG_STATE_STEP != 0)
+    {
+        return BOG_STATE_BAD_SIZE;
+    }
+
+    return BOG_STATE_OK;
+}
+
+
+static void
+bog_state_write(unsigned char *p, size_t size, const bog_state_t *state)
+{
+    bog_state_put(p, (uint64_t) state->life.start, 8);
+    bog_state_put(p + 8, (uint64_t) state->life.lifetime, 8);
+    bog_state_put(p + 16, (uint64_t) state->life.refresh, 8);
+    bog_state_put(p + 24, state->len, 4);
+
+    p += BOG_STATE_FIELDS;
+    size -= BOG_STATE_FIELDS;
+
+    memcpy(p, state->token, state->len);
+    memset(p + state->len, 0, size - state->len);
+}
+
+
+/*
+ * Whoever has the secret can seal anything.  But the token becomes a line of
+ * a header, and the times are summed up.
+ */
+
+static int
+bog_state_read(bog_state_t *state, const unsigned char *p, size_t size)
+{
+    size_t  i;
+
+    state->life.start = (int64_t) bog_state_get(p, 8);
+    state->life.lifetime = (int64_t) bog_state_get(p + 8, 8);
+    state->life.refresh = (int64_t) bog_state_get(p + 16, 8);
+    state->len = bog_state_get(p + 24, 4);
+    state->token = p + BOG_STATE_FIELDS;
+
+    if (state->len > BOG_OAUTH_TOKEN_MAX
+        || BOG_STATE_SEALED(state->len) != size
+        || !bog_state_sane(state))
+    {
+        return 0;
+    }
+
+    for (i = BOG_STATE_FIELDS + state->len; i < size; i++) {
+        if (p[i] != 0) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* 1: done, 0: the tag is wrong, -1: OpenSSL has failed */
+
+static int
+bog_state_crypt(unsigned char *p, size_t len, const bog_str_t *secret,
+    const unsigned char *digest, int seal)
+{
+    int              rc;
+    unsigned char    key[BOG_STATE_KEY_LEN];
+    EVP_CIPHER_CTX  *ctx;
+
+    ctx = EVP_CIPHER_CTX_new();
+    if (ctx == NULL) {
+        return -1;
+    }
+
+    rc = -1;
+
+    if (bog_state_key(key, p + BOG_STATE_SALT, secret)) {
+        rc = bog_state_gcm(ctx, p, len, key, digest, seal);
+    }
+
+    /* this wipes what the context has of the key, and that, the registers */
+
+    EVP_CIPHER_CTX_free(ctx);
+    bog_memory_wipe(key, sizeof(key));
+
+    /* or others would take what is left there for an error of theirs */
+
+    if (rc != 1) {
+        ERR_clear_error();
+    }
+
+    return rc;
+}
+
+
+static int
+bog_state_key(unsigned char *key, const unsigned char *salt,
+    const bog_str_t *secret)
+{
+    int            ok;
+    size_t         len;
+    EVP_PKEY_CTX  *ctx;
+
+    ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+    if (ctx == NULL) {
+        return 0;
+    }
+
+    len = BOG_STATE_KEY_LEN;
+
+    ok = EVP_PKEY_derive_init(ctx) == 1
+         && EVP_PKEY_CTX_set_hkdf_md(ctx, EVP_sha256()) == 1
+         && EVP_PKEY_CTX_set1_hkdf_salt(ctx, salt, BOG_STATE_SALT_LEN) == 1
+         && EVP_PKEY_CTX_set1_hkdf_key(ctx, secret->data, (int) secret->len)
+            == 1
+         && EVP_PKEY_CTX_add1_hkdf_info(ctx,
+                                        (unsigned char *) BOG_STATE_INFO,
+                                        sizeof(BOG_STATE_INFO) - 1)
+            == 1
+         && EVP_PKEY_derive(ctx, key, &len) == 1
+         && len == BOG_STATE_KEY_LEN;
+
+    EVP_PKEY_CTX_free(ctx);
+
+    return ok;
+}
+
+
+static int
+bog_state_gcm(EVP_CIPHER_CTX *ctx, unsigned char *p, size_t len,
+    const unsigned char *key, const unsigned char *digest, int seal)
+{
+    int             n, ok;
+    unsigned char  *sealed, *tag;
+
+    sealed = p + BOG_STATE_HEAD;
+    tag = p + len - BOG_STATE_TAG_LEN;
+
+    ok = EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, key,
+                           p + BOG_STATE_NONCE, seal) == 1
+         && EVP_CipherUpdate(ctx, NULL, &n, p, BOG_STATE_HEAD) == 1
+         && EVP_CipherUpdate(ctx, NULL, &n, digest, BOG_OAUTH_DIGEST_LEN) == 1
+         && EVP_CipherUpdate(ctx, sealed, &n, sealed, (int) (tag - sealed))
+            == 1;
+
+    if (ok && !seal) {
+        ok = EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, BOG_STATE_TAG_LEN,
+                                 tag) == 1;
+    }
+
+    if (!ok) {
+        return -1;
+    }
+
+    if (EVP_CipherFinal_ex(ctx, tag, &n) != 1) {
+        return seal ? -1 : 0;
+    }
+
+    if (seal && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG,
+                                    BOG_STATE_TAG_LEN, tag) != 1)
+    {
+        return -1;
+    }
+
+    return 1;
+}
+
+
+static void
+bog_state_put(unsigned char *p, uint64_t n, size_t size)
+{
+    while (size--) {
+        p[size] = (unsigned char) n;
+        n >>= 8;
+    }
+}
+
+
+static uint64_t
+bog_state_get(const unsigned char *p, size_t size)
+{
+    size_t    i;
+    uint64_t  n;
+
+    n = 0;
+
+    for (i = 0; i < size; i++) {
+        n = n << 8 | p[i];
+    }
+
+    return n;
+}
