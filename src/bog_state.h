@@ -90,8 +90,8 @@ typedef enum {
 /*
  * Seals the state into dst, which has room for BOG_STATE_SIZE(state->len)
  * bytes, and, as the token passes through it, is of bog_memory_alloc().
- * Returns the length, or 0, with dst wiped, where OpenSSL fails or the state
- * is none that could be opened again.
+ * Returns the length, or 0, with nothing in dst, where OpenSSL fails or the
+ * state is none that could be opened again.
  */
 size_t bog_state_seal(unsigned char *dst, const bog_state_t *state,
     const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN]);

@@ -44,6 +44,8 @@ main(void)
     failed += unit_error();
     failed += unit_policy();
     failed += unit_history();
+    failed += unit_restore();
+    failed += unit_state();
 
     return failed ? 1 : 0;
 }

@@ -31,6 +31,8 @@ int unit_arena(void);
 int unit_error(void);
 int unit_policy(void);
 int unit_history(void);
+int unit_restore(void);
+int unit_state(void);
 
 /* a small generator of its own, so that a seed says the same everywhere */
 

@@ -144,7 +144,7 @@ sub _main {
         # for the binary it upgrades to
         map({ "env $_;" } sort keys %{ $self->_environment }),
         # root's temporary folders are root's alone
-        $> == 0 ? 'user root;' : (),
+        $> == 0 ? "user ${\ ($opt->{user} // 'root') };" : (),
         'daemon ' . ($opt->{daemon} ? 'on;' : 'off;'),
         'master_process ' . ($opt->{master} // 1 ? 'on;' : 'off;'),
         "worker_processes $self->{workers};",
