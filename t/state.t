@@ -321,9 +321,9 @@ subtest 'the refresh comes when it was to come' => sub {
     my $nginx = gateway($bank);
 
     $bank->issue('sealed-elsewhere', 300);
-    put($nginx, file_of($nginx, %source), sealed(\%source, refresh => 4));
 
     my $due = now() + 4;
+    put($nginx, file_of($nginx, %source), sealed(\%source, refresh => 4));
     $nginx->start;
 
     all_have($nginx, 'sealed-elsewhere', 'the stored token');
@@ -372,11 +372,11 @@ subtest 'bog_refresh_before and bog_max_lifetime of today' => sub {
         my ($more, $latest) = @$_;
         my $nginx = gateway($bank, more => $more);
 
+        my ($n, $due) = ($bank->count + 1, now() + 4);
+
         # its age is such that what is due at the latest is due in 4 s
         put($nginx, file_of($nginx, %source),
             sealed(\%source, age => $latest - 4, refresh => 100));
-
-        my ($n, $due) = ($bank->count + 1, now() + 4);
         $nginx->start;
 
         ok($bank->wait_requests($n), "$more: a refresh");
@@ -619,14 +619,12 @@ subtest 'every byte of a file' => sub {
         is($nginx->stop('TERM'), 0, "$name: starts, and stops");
 
         my %count;
-        $count{$_}++ for substr(slurp($nginx->dir . '/error.log'), $mark)
+        $count{$_}++ for grep { defined }
+            substr(slurp($nginx->dir . '/error.log'), $mark)
             =~ /state file "[^"]*" is ignored: ([^\n]*)|(was read from)/g;
-        delete $count{''};
 
         is_deeply(\%count, $expected, 'one line each');
     };
-
-    no warnings 'uninitialized';
 
     $start->('one bit', sub { flipped($_[0], $_[1], 1 << $_[1] % 8) },
              { 'it is not a state file' => 8,
