@@ -708,4 +708,46 @@ subtest 'duplicates, arguments, contexts' => sub {
 };
 
 
+subtest 'the folder of stored tokens' => sub {
+    my $path = 'bog_state_path';
+    my $folder = "[emerg] \"$path\" directive needs the path of a folder in"
+                 . ' %%CONF%%:1';
+    my $used = '[emerg] the same path name "%%DIR%%/s" used in'
+               . ' %%DIR%%/row.conf:1 and in %%CONF%%:2';
+
+    check('a folder', "$path %%DIR%%/s;", []);
+    check('one with slashes behind', "$path %%DIR%%/s//;", []);
+    check('one of the prefix', "$path s;", []);
+    check('with sources, before them',
+          "$path %%DIR%%/s;" . server("bog_token_endpoint $url; $source $use"),
+          []);
+    check('behind them',
+          server("bog_token_endpoint $url; $source $use") . "$path %%DIR%%/s;",
+          []);
+
+    check('none', "$path \"\";", [$folder]);
+    check('the root', "$path /;", [$folder]);
+    check('more than the root', "$path ///;", [$folder]);
+    check('no argument', "$path;", ['[emerg] invalid number of arguments in'
+                                    . " \"$path\" directive in %%CONF%%:1"]);
+    check('two arguments', "$path a b;",
+          ["[emerg] invalid number of arguments in \"$path\" directive in"
+           . ' %%CONF%%:1']);
+    check('twice', "$path a;\n$path b;",
+          ["[emerg] \"$path\" directive is duplicate in %%CONF%%:2"]);
+    check('the same twice', "$path a;\n$path a;",
+          ["[emerg] \"$path\" directive is duplicate in %%CONF%%:2"]);
+    check('in a server', server("$path a;"),
+          ["[emerg] \"$path\" directive is not allowed here in %%CONF%%:1"]);
+    check('in a location', server("location / { $path a; }"),
+          ["[emerg] \"$path\" directive is not allowed here in %%CONF%%:1"]);
+
+    check('that of another path',
+          "$path %%DIR%%/s;\nproxy_cache_path %%DIR%%/s keys_zone=a:1m;",
+          [$used]);
+    check('behind a file', "$path %%SECRET_main%%/s;",
+          ['[emerg] mkdir() "%%SECRET_main%%/s" failed (20: Not a directory)']);
+};
+
+
 done_testing;
