@@ -61,6 +61,8 @@ typedef struct {
 } ngx_http_bog_state_walk_t;
 
 
+static ngx_uint_t ngx_http_bog_state_alike(ngx_http_bog_main_conf_t *bmcf,
+    u_char *name);
 static void ngx_http_bog_state_load(ngx_http_bog_account_t *account,
     ngx_log_t *log);
 static ssize_t ngx_http_bog_state_read(ngx_str_t *file, u_char *buf,
@@ -82,6 +84,8 @@ static ngx_atomic_uint_t ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
 static char *ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk);
 static void ngx_http_bog_state_end(ngx_http_bog_state_walk_t *walk);
 static char *ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
+static size_t ngx_http_bog_state_seal(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_state_write(ngx_http_bog_state_walk_t *walk,
     ngx_fd_t fd, size_t len);
@@ -119,13 +123,12 @@ ngx_http_bog_state_t *
 ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
     ngx_str_t *secret)
 {
-    size_t                      len;
-    u_char                     *p, *last;
-    ngx_uint_t                  i, n;
-    ngx_str_t                  *dir;
-    ngx_http_bog_state_t       *state;
-    ngx_http_bog_account_t    **account;
-    ngx_http_bog_main_conf_t   *bmcf;
+    size_t                     len;
+    u_char                    *last;
+    ngx_str_t                 *dir;
+    ngx_uint_t                 n;
+    ngx_http_bog_state_t      *state;
+    ngx_http_bog_main_conf_t  *bmcf;
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
@@ -153,21 +156,10 @@ ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
     state->name = ngx_sprintf(state->file.data, "%V/", dir);
     last = ngx_hex_dump(state->name, digest, NGX_HTTP_BOG_STATE_NAME / 2);
 
-    /* those that differ in nothing but the secret are told apart by order */
+    n = ngx_http_bog_state_alike(bmcf, state->name);
 
-    account = bmcf->accounts.elts;
-    n = 1;
-
-    for (i = 0; i < bmcf->accounts.nelts; i++) {
-        p = account[i]->state->name;
-
-        if (ngx_memcmp(p, state->name, NGX_HTTP_BOG_STATE_NAME) == 0) {
-            n++;
-        }
-    }
-
-    if (n > 1) {
-        last = ngx_sprintf(last, "-%ui", n);
+    if (n) {
+        last = ngx_sprintf(last, "-%ui", n + 1);
     }
 
     *last = '\0';
@@ -178,6 +170,29 @@ ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
     ngx_sprintf(state->temp, "%s.tmp%Z", state->name);
 
     return state;
+}
+
+
+/* those that differ in nothing but the secret are told apart by order */
+
+static ngx_uint_t
+ngx_http_bog_state_alike(ngx_http_bog_main_conf_t *bmcf, u_char *name)
+{
+    ngx_uint_t                i, n;
+    ngx_http_bog_account_t  **account;
+
+    account = bmcf->accounts.elts;
+    n = 0;
+
+    for (i = 0; i < bmcf->accounts.nelts; i++) {
+        if (ngx_memcmp(account[i]->state->name, name, NGX_HTTP_BOG_STATE_NAME)
+            == 0)
+        {
+            n++;
+        }
+    }
+
+    return n;
 }
 
 
@@ -650,8 +665,6 @@ ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
     size_t                 len;
     ngx_fd_t               fd;
     ngx_err_t              err;
-    bog_str_t              secret;
-    bog_state_t            opened;
     ngx_http_bog_state_t  *state;
 
     state = account->state;
@@ -659,20 +672,13 @@ ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
     (void) ngx_http_bog_store_read(account, record, walk->token,
                                    BOG_OAUTH_TOKEN_MAX);
 
+    /* it may have been dropped since it was last looked at */
+
     if (record->len == 0) {
         return ngx_http_bog_state_remove(walk, state);
     }
 
-    opened.life.start = record->start;
-    opened.life.lifetime = record->lifetime;
-    opened.life.refresh = record->policy.refresh_wall;
-    opened.token = walk->token;
-    opened.len = record->len;
-
-    secret.data = state->secret.data;
-    secret.len = state->secret.len;
-
-    len = bog_state_seal(walk->sealed, &opened, &secret, account->digest);
+    len = ngx_http_bog_state_seal(walk, account, record);
     if (len == 0) {
         ngx_set_errno(0);
         return "encryption";
@@ -711,6 +717,29 @@ ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
     }
 
     return what;
+}
+
+
+static size_t
+ngx_http_bog_state_seal(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
+{
+    bog_str_t              secret;
+    bog_state_t            opened;
+    ngx_http_bog_state_t  *state;
+
+    state = account->state;
+
+    opened.life.start = record->start;
+    opened.life.lifetime = record->lifetime;
+    opened.life.refresh = record->policy.refresh_wall;
+    opened.token = walk->token;
+    opened.len = record->len;
+
+    secret.data = state->secret.data;
+    secret.len = state->secret.len;
+
+    return bog_state_seal(walk->sealed, &opened, &secret, account->digest);
 }
 
 
