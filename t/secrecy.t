@@ -328,6 +328,15 @@ sub why_no_cores {
 }
 
 
+sub needs_cores {
+    my $reason = why_no_cores() or return;
+
+    die "$reason\n" if ($ENV{CI} // '') eq 'true' && !$ENV{BOG_ASAN}
+                       && !$ENV{BOG_WRAPPER};
+    plan skip_all => $reason;
+}
+
+
 sub core {
     my ($nginx, $pid) = @_;
 
@@ -432,13 +441,7 @@ sub bytes_read { scalar(() = $_[0]->log =~ /(?:recv|SSL_read): /g) }
 
 
 subtest 'cores' => sub {
-    my $reason = why_no_cores();
-
-    if ($reason) {
-        die "$reason\n" if ($ENV{CI} // '') eq 'true' && !$ENV{BOG_ASAN}
-                           && !$ENV{BOG_WRAPPER};
-        plan skip_all => $reason;
-    }
+    needs_cores();
 
     for my $listener ('tls', 'token') {
         of_state($listener, $_) for sort keys %states;
@@ -481,6 +484,44 @@ sub of_state {
 
     $nginx->stop('KILL') if $nginx->pid;
 }
+
+
+# With a token on disk: the process that has written it, and those that have
+# read it.
+
+sub manager {
+    return (slurp($_[0]->dir . '/notice.log')
+            =~ /start cache manager process ([0-9]+)/g)[-1];
+}
+
+
+subtest 'cores with "bog_state_path"' => sub {
+    needs_cores();
+
+    my $bank = bank();
+    $bank->answer(token => $long);
+
+    my $nginx = gateway($bank,
+        main => 'worker_rlimit_core 1g; working_directory %%DIR%%;',
+        directives => 'bog_state_path %%DIR%%/state;');
+
+    start($nginx);
+    ok($nginx->wait_log(qr/was written to/), 'a token is stored');
+
+    search(core($nginx, manager($nginx)), 'the manager that wrote', $long, $id);
+    is($nginx->stop, 0, 'stops');
+
+    start($nginx);
+    ok($nginx->wait_log(qr/was read from/), 'and read');
+    is($bank->count, 1, 'one token request');
+
+    search(core($nginx, manager($nginx)), 'the manager', $long, $id);
+    search(core($nginx, ($nginx->workers)[0]), 'the worker', $long, $id);
+    search(core($nginx, $nginx->pid), 'the master that read', $long, $id);
+
+    kill KILL => $nginx->workers, manager($nginx);
+    $nginx->clean_log(undef, except => qr/exited on signal/);
+};
 
 
 done_testing;
