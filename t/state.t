@@ -235,6 +235,36 @@ subtest 'what is written' => sub {
 };
 
 
+# The manager is woken, as those are who wait for a token; it looks around by
+# itself once a second only.
+
+subtest 'how soon' => sub {
+    plan skip_all => 'only epoll wakes' if $ENV{BOG_EVENTS};
+
+    my $bank = bank();
+    $bank->answer(expires_in => 2);
+
+    my $nginx = gateway($bank, log_level => 'info')->start;
+    my $path = file_of($nginx, source($bank));
+    my $epoch = Time::HiRes::time() - now();
+    my $soon = 0;
+
+    for my $n (2 .. 7) {
+        ok($bank->wait_requests($n), 'a refresh');
+        ok(wait_until { written($nginx) >= $n }, 'is stored');
+
+        my $passed = (stat $path)[9] - $epoch
+                     - ($bank->requests)[$n - 1]{answered};
+        $soon++ if $passed < timeout(0.2);
+    }
+
+    # by chance, one time in 600
+    cmp_ok($soon, '>=', 5, 'at once');
+
+    ends($nginx);
+};
+
+
 subtest 'it belongs to the user of the workers' => sub {
     plan skip_all => 'needs root' if $> != 0;
 
@@ -281,6 +311,7 @@ subtest 'a start while the bank is down' => sub {
     my @lines = grep { /\[notice\]/ } lines($nginx, 'token of client id "8282"'
         . qq( was read from "$path", it is valid for 2[0-9]{2}s\$));
     is(scalar(@lines), 3, 'each start says so');
+    is(written($nginx), 1, 'and what was read is not written again');
 
     $nginx->clean_log;
 };
