@@ -295,8 +295,8 @@ sub messages {
     }
 
     # parts of a message
-    while ($text =~ /^static\ char\s+\*ngx_http_bog_answer_\w+\[\]\ =
-                     \ \{(.*?)^\};/gmsx)
+    while ($text =~ /^static\ char\s+\*ngx_http_bog_(?:answer|state)_\w+\[\]
+                     \ =\ \{(.*?)^\};/gmsx)
     {
         $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
     }
