@@ -8,6 +8,7 @@ use lib "$FindBin::Bin/lib";
 
 use Fcntl ':flock';
 use File::Temp;
+use IO::Socket::UNIX;
 use POSIX 'mkfifo';
 use Test::More;
 use Time::HiRes 'stat';
@@ -589,6 +590,9 @@ subtest 'what is no file' => sub {
         'a link'        => [sub { symlink 'target', $_[0] }, $link],
         'a link to it'  => [sub { symlink "$_[1]/target", $_[0] }, $link],
         'a broken link' => [sub { symlink 'nowhere', $_[0] }, $link],
+        'a socket'      => [sub { IO::Socket::UNIX->new(Local => $_[0]) },
+                            'open() of state file "%s" failed, it is ignored'
+                            . ' (6: No such device or address)'],
     );
 
     for my $name (sort keys %made) {
@@ -943,6 +947,22 @@ subtest 'nginx -t' => sub {
 };
 
 
+subtest 'no sources' => sub {
+    my $nginx = Bog::Nginx->new(conf => <<'END')->start;
+        bog_state_path %%DIR%%/state;
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            return 200 "here\n";
+        }
+END
+    is(get($nginx->port, '/')->{body}, "here\n", 'nginx serves');
+    is_deeply([files($nginx)], [], 'and stores nothing');
+
+    ends($nginx);
+};
+
+
 # --- trouble with the disk
 
 sub trouble {
@@ -988,6 +1008,22 @@ subtest 'the folder cannot be written to' => sub {
         is(slurp($path), $before, 'the file before stays');
         is(scalar(files($nginx)), 1, 'nothing else is there');
         chmod 0700, folder($nginx);
+    });
+
+    ends($nginx);
+};
+
+
+subtest 'the folder is gone' => sub {
+    my $bank = bank();
+    $bank->answer(expires_in => 4);
+    my $nginx = gateway($bank, log_level => 'info')->start;
+
+    ok($nginx->wait_log(qr/was written to/), 'the first token is stored');
+    rename folder($nginx), $nginx->dir . '/away' or die "rename: $!\n";
+
+    trouble($nginx, $bank, '2: No such file or directory', sub {
+        rename $nginx->dir . '/away', folder($nginx) or die "rename: $!\n";
     });
 
     ends($nginx);
