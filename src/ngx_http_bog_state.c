@@ -607,6 +607,8 @@ ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
 static char *
 ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
 {
+    ngx_err_t  err;
+
     if (walk->token == NULL) {
         walk->token = bog_memory_alloc(BOG_OAUTH_TOKEN_MAX + BOG_STATE_MAX);
 
@@ -632,7 +634,14 @@ ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
         return NULL;
     }
 
-    walk->busy = (ngx_errno == EWOULDBLOCK);
+    err = ngx_errno;
+
+    (void) ngx_close_file(walk->dir);
+
+    walk->dir = NGX_INVALID_FILE;
+    walk->busy = (err == EWOULDBLOCK);
+
+    ngx_set_errno(err);
 
     return "flock()";
 }

@@ -50,7 +50,8 @@ my $leaked;
 # events one), workers, master => 0, daemon => 1, module => 0, modules =>
 # [more of them], secret, files => { name => content }, log_level, status => 1
 # for wait_active, connections (of a worker, 4096), env => { name => value }, for
-# nginx and its workers, asan => options of AddressSanitizer.
+# nginx and its workers, asan => options of AddressSanitizer, user of the workers
+# where root runs this, with its group (root).
 
 sub new {
     my ($class, %opt) = @_;
