@@ -3,6 +3,7 @@
 # make nginx NGINX_SRC=DIR    and that nginx, build/nginx/nginx
 # make unit             the unit tests of the parts that know no nginx
 # make test, make demo  see util/
+# make dist, make deb   a tarball; Debian's package
 
 NGINX_SRC =
 NGINX_FLAGS = --with-compat --with-debug --with-http_ssl_module \
@@ -30,7 +31,7 @@ NGINX_H = $(or $(NGINX_SRC),/usr/share/nginx/src)/src/core/nginx.h
 SETTINGS = $(NGINX_SRC) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
 	$(NGINX_FLAGS) $(CC) $(CC_OPT) $(LD_OPT)
 
-.PHONY: all nginx test demo unit clean FORCE
+.PHONY: all nginx test demo unit dist deb clean FORCE
 
 all: $(MODULE)
 
@@ -63,6 +64,12 @@ unit:
 	mkdir -p $(BUILD)
 	$(CC) $(UNIT_CFLAGS) -o $(BUILD)/unit t/unit/*.c src/bog_*.c $(UNIT_LIBS)
 	$(BUILD)/unit
+
+dist:
+	sh util/dist.sh
+
+deb:
+	sh util/deb.sh
 
 clean:
 	rm -rf build

@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source [PACKAGE...]
+# deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source|deb [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -273,6 +273,11 @@ for_build() {
     require gcc libc6-dev make nginx nginx-dev libjansson-dev libssl-dev
 }
 
+for_deb() {
+    for_build
+    require build-essential debhelper
+}
+
 for_demo() {
     for_build
     require curl ca-certificates
@@ -388,11 +393,11 @@ for_clock() {
 }
 
 case ${1:-} in
-    build | demo | test | lint | fuzz | coverage | bench | fleet | source)
+    build | demo | test | lint | fuzz | coverage | bench | fleet | source | deb)
         ;;
     *)
         die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source
-               [PACKAGE...]'
+               |deb [PACKAGE...]'
         ;;
 esac
 

@@ -1,0 +1,35 @@
+#!/bin/sh
+#
+# version.sh
+#
+# Prints the version. It stands in src/ngx_http_bog_module.h alone; where else
+# it has to be written, it is compared with that one.
+
+set -eu
+
+cd "$(dirname "$0")/.."
+
+die() {
+    printf '%s\n' "version.sh: $*" >&2
+    exit 1
+}
+
+# compare WHERE VERSION
+
+compare() {
+    [ "$2" = "$version" ] || die "$1 is of $2, the module of $version"
+}
+
+version=$(sed -n 's/^#define NGX_HTTP_BOG_VERSION  *"\(.*\)"$/\1/p' \
+              src/ngx_http_bog_module.h)
+[ -n "$version" ] || die 'none in src/ngx_http_bog_module.h'
+
+compare CHANGES \
+    "$(sed -n '/^Changes with nginx-bog/ { s/.*bog \([^ ]*\) .*/\1/p; q; }' \
+           CHANGES)"
+compare debian/changelog \
+    "$(sed -n '1s/.*(\(.*\)-[^-]*).*/\1/p' debian/changelog)"
+compare rpm/nginx-mod-http-bog.spec \
+    "$(sed -n 's/^Version: *//p' rpm/nginx-mod-http-bog.spec)"
+
+printf '%s\n' "$version"
