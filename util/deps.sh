@@ -1,6 +1,7 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source|deb [PACKAGE...]
+# deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet|source|deb|chroot
+#         [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -278,14 +279,24 @@ for_deb() {
     require build-essential debhelper
 }
 
+for_chroot() {
+    require debootstrap util-linux iproute2
+}
+
 for_demo() {
     for_build
     require curl ca-certificates
 }
 
-for_test() {
+# What the suites need that are run with each nginx there is.
+
+for_core() {
     for_demo
     require perl openssl libcmocka-dev libio-socket-ssl-perl
+}
+
+for_test() {
+    for_core
     optional 'HTTP/2 clients, with h2load' for_http2
     optional 'the models, with spin' for_models
     optional 'the tables, with Test::Nginx' test_nginx
@@ -393,11 +404,12 @@ for_clock() {
 }
 
 case ${1:-} in
-    build | demo | test | lint | fuzz | coverage | bench | fleet | source | deb)
+    build | demo | test | core | lint | fuzz | coverage | bench | fleet \
+        | source | deb | chroot)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|lint|fuzz|coverage|bench|fleet|source
-               |deb [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet
+               |source|deb|chroot [PACKAGE...]'
         ;;
 esac
 
