@@ -1,6 +1,7 @@
 # make                  build/ngx_http_bog_module.so, for Debian's nginx
 # make NGINX_SRC=DIR    the same for the nginx whose source is in DIR
-# make nginx NGINX_SRC=DIR    and that nginx, build/nginx/nginx
+# make nginx NGINX_SRC=DIR    and that nginx, build/nginx/nginx; with
+#                       ADD=--add-module it has the module in it
 # make unit             the unit tests of the parts that know no nginx
 # make test, make demo  see util/
 # make dist, make deb   a tarball; Debian's package
@@ -12,6 +13,7 @@ NGINX_FLAGS = --with-compat --with-debug --with-http_ssl_module \
 	--with-http_slice_module --with-http_sub_module \
 	--with-http_realip_module --with-threads \
 	--with-poll_module --with-select_module
+ADD = --add-dynamic-module
 CC = cc
 CC_OPT = -O2 -Wall -Wextra -Werror -Wno-unused-parameter
 LD_OPT =
@@ -29,7 +31,7 @@ TREE = $(BUILD)/nginx
 # all that a configured tree depends on; a change of it configures anew
 NGINX_H = $(or $(NGINX_SRC),/usr/share/nginx/src)/src/core/nginx.h
 SETTINGS = $(NGINX_SRC) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
-	$(NGINX_FLAGS) $(CC) $(CC_OPT) $(LD_OPT)
+	$(NGINX_FLAGS) $(ADD) $(CC) $(CC_OPT) $(LD_OPT)
 
 .PHONY: all nginx test demo unit dist deb clean FORCE
 
@@ -47,7 +49,7 @@ nginx: $(TREE)/Makefile
 
 $(TREE)/Makefile: config util/configure.sh $(TREE)/settings
 	CC='$(CC)' CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' \
-		NGINX_FLAGS='$(NGINX_FLAGS)' \
+		NGINX_FLAGS='$(NGINX_FLAGS)' ADD='$(ADD)' \
 		bash util/configure.sh '$(NGINX_SRC)' $(TREE)
 
 $(TREE)/settings: FORCE

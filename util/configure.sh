@@ -5,7 +5,8 @@
 # Makes BUILD_DIR/Makefile, nginx's own, whose "modules" builds this module.
 # SOURCE_DIR is a source tree of nginx; empty means Debian's nginx-dev. Neither
 # is written to. BUILD_DIR/source says where make has to be run. From the
-# environment: CC, NGINX_FLAGS (for a source tree), CC_OPT and LD_OPT.
+# environment: CC, NGINX_FLAGS (for a source tree), CC_OPT, LD_OPT, and ADD, which
+# is --add-module for a module that is part of nginx.
 #
 # Bash, because nginx-dev keeps the flags of Debian's nginx in a bash array.
 
@@ -78,7 +79,7 @@ rm -f "$build/Makefile"
 cd "$tree"
 
 if ! $configure "${flags[@]}" --with-cc="$cc" --builddir="$build" \
-    --add-dynamic-module="$root" > "$build/configure.log" 2>&1
+    "${ADD:---add-dynamic-module}=$root" > "$build/configure.log" 2>&1
 then
     tail -n 20 "$build/configure.log" >&2
     die "nginx's configure failed: $build/configure.log"

@@ -270,7 +270,15 @@ node_modules() {
     cp "$lock" "$modules/installed"
 }
 
+# For Debian's nginx, or for one of which there is the source.
+
 for_build() {
+    if [ -n "${NGINX_SRC:-}" ]; then
+        require gcc libc6-dev make libjansson-dev libssl-dev zlib1g-dev
+        installed libpcre3-dev || require libpcre2-dev
+        return
+    fi
+
     require gcc libc6-dev make nginx nginx-dev libjansson-dev libssl-dev
 }
 
@@ -293,11 +301,11 @@ for_demo() {
 for_core() {
     for_demo
     require perl openssl libcmocka-dev libio-socket-ssl-perl
+    optional 'HTTP/2 clients, with h2load' for_http2
 }
 
 for_test() {
     for_core
-    optional 'HTTP/2 clients, with h2load' for_http2
     optional 'the models, with spin' for_models
     optional 'the tables, with Test::Nginx' test_nginx
     optional 'a real OAuth server, with node and npm' node_modules

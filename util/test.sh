@@ -10,6 +10,11 @@
 # The same for one Perl program in the place of suites. The environment:
 #
 #   NGINX_SRC=DIR           the nginx whose source is in DIR, not Debian's
+#   NGINX_FLAGS="..."       what that one is configured with, see Makefile
+#   BOG_STATIC=1            the module is part of that one
+#   BOG_MODULES="..."       paths of other modules, loaded before this one
+#   BOG_DEPS=core           what is installed: all that the core suites need
+#   BOG_JOBS=4              so many suites at a time
 #   BOG_EVENTS="use poll;"  what nginx's events block says
 #   BOG_ASAN=1              a module with AddressSanitizer and UBSan
 #   BOG_COVERAGE=1          a module that counts what is run, see coverage.sh
@@ -129,7 +134,7 @@ with_valgrind() {
 
 cd "$root"
 
-sh util/deps.sh test ${BOG_VALGRIND:+valgrind}
+sh util/deps.sh "${BOG_DEPS:-test}" ${BOG_VALGRIND:+valgrind}
 
 # what make wants takes their place
 if [ "${1:-}" = -r ]; then
@@ -152,7 +157,7 @@ else
 fi
 
 mkdir -p build
-TEST_NGINX_BINARY=${TEST_NGINX_BINARY:-$(command -v nginx)}
+TEST_NGINX_BINARY=${TEST_NGINX_BINARY:-$(command -v nginx || :)}
 
 quietly make unit
 say "Unit tests passed: $(passed < build/make.log)"
@@ -162,13 +167,15 @@ if [ -n "${BOG_EVENTS:-}" ] && [ -z "${NGINX_SRC:-}" ] && ! knows_events; then
     NGINX_SRC=$root/build/source
 fi
 
+set -- NGINX_SRC="${NGINX_SRC:-}" \
+    ${NGINX_FLAGS:+"NGINX_FLAGS=$NGINX_FLAGS"} \
+    ${BOG_STATIC:+ADD=--add-module}
+
 if [ -n "${NGINX_SRC:-}" ]; then
     build=build/for-$(basename "$NGINX_SRC")
-    quietly make -j "$(nproc)" nginx BUILD="$build" NGINX_SRC="$NGINX_SRC"
+    quietly make -j "$(nproc)" nginx BUILD="$build" "$@"
     TEST_NGINX_BINARY=$root/$build/nginx/nginx
 fi
-
-set -- NGINX_SRC="${NGINX_SRC:-}"
 
 # of the module only: nginx itself is not UBSan's friend
 if [ -n "${BOG_ASAN:-}" ]; then
@@ -182,14 +189,17 @@ if [ -n "${BOG_COVERAGE:-}" ]; then
     set -- "$@" LD_OPT=--coverage CC_OPT='-O0 --coverage'
 fi
 
-quietly make -j "$(nproc)" BUILD="$build" "$@"
+[ -n "${BOG_STATIC:-}" ] || quietly make -j "$(nproc)" BUILD="$build" "$@"
 
 [ -z "${BOG_ASAN:-}" ] || with_asan
 [ -z "${BOG_VALGRIND:-}" ] || with_valgrind
 [ -z "$reports" ] || rm -f "$reports".*
 
+# in the harness, none is for a binary that has it
 BOG_MODULE=$root/$build/ngx_http_bog_module.so
-TEST_NGINX_LOAD_MODULES=$BOG_MODULE
+[ -z "${BOG_STATIC:-}" ] || BOG_MODULE=
+
+TEST_NGINX_LOAD_MODULES="${BOG_MODULES:+$BOG_MODULES }$BOG_MODULE"
 TEST_NGINX_SERVROOT=$root/build/servroot
 TEST_NGINX_PORT=$(free_ports)
 export BOG_MODULE TEST_NGINX_BINARY TEST_NGINX_LOAD_MODULES \
@@ -212,7 +222,7 @@ status=0
 if [ -n "$program" ]; then
     perl -I t/lib $program || status=$?
 else
-    prove -I t/lib $suites || status=$?
+    prove -j "${BOG_JOBS:-1}" -I t/lib $suites || status=$?
 fi
 
 for report in ${reports:+"$reports".*}; do

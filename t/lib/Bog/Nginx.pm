@@ -19,10 +19,10 @@ package Bog::Nginx;
 # In the configuration %%PORT%%, %%PORT_1%%, ... are free ports, %%DIR%% the
 # folder and %%SECRET_name%% the path of a secret.
 #
-# The environment: TEST_NGINX_BINARY, BOG_MODULE, BOG_EVENTS (such as
-# "use poll;"), BOG_LOG_LEVEL, BOG_WRAPPER (a command before nginx), BOG_ASAN
-# (the module was built with sanitizers), BOG_TIMEOUT_FACTOR, BOG_KEEP (the
-# folder stays).
+# The environment: TEST_NGINX_BINARY, BOG_MODULE, BOG_MODULES (paths of others,
+# loaded before it), BOG_EVENTS (such as "use poll;"), BOG_LOG_LEVEL,
+# BOG_WRAPPER (a command before nginx), BOG_ASAN (the module was built with
+# sanitizers), BOG_TIMEOUT_FACTOR, BOG_KEEP (the folder stays).
 
 use strict;
 use warnings;
@@ -133,7 +133,8 @@ sub _main {
     my $level = $opt->{log_level} // $ENV{BOG_LOG_LEVEL} // 'debug';
     my $module = $ENV{BOG_MODULE} // "$root/build/ngx_http_bog_module.so";
 
-    my @modules = @{ $opt->{modules} // [] };
+    my @modules = (split(' ', $ENV{BOG_MODULES} // ''),
+                   @{ $opt->{modules} // [] });
 
     # BOG_MODULE= is for a binary that has the module in it
     push @modules, abs_path($module) // $module
