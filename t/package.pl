@@ -21,6 +21,7 @@ my $deb = shift // die "usage: package.pl DEB\n";
 
 my $package = 'libnginx-mod-http-bog';
 my $module = '/usr/lib/nginx/modules/ngx_http_bog_module.so';
+my $example = "/usr/share/doc/$package/examples/bog.conf";
 my $conf = '/etc/nginx/conf.d/bog.conf';
 my $log = '/var/log/nginx/error.log';
 my $secret = 's3cret of the package';
@@ -82,24 +83,18 @@ sub wait_others {
 }
 
 
+# The package's own example, with the bank on this machine.
+
 sub configured {
     make_path('/etc/nginx/bog', { mode => 0700 });
     spew('/etc/nginx/bog/client_secret', "$secret\n", 0600);
 
-    spew($conf, <<"END");
-server {
-    listen 127.0.0.1:$port;
+    my $text = slurp($example);
 
-    bog_client_id           8282;
-    bog_client_secret_file  bog/client_secret;
-    bog_token_endpoint      ${\ $bank->url };
+    $text =~ s{https://api\.bog\.ge}{http://127.0.0.1:${\ $bank->api_port }};
+    $text =~ s{(?=\n    location)}{    bog_token_endpoint ${\ $bank->url };\n};
 
-    location /payments/ {
-        proxy_pass        http://127.0.0.1:${\ $bank->api_port };
-        proxy_set_header  Authorization "Bearer \$bog_bearer_token";
-    }
-}
-END
+    spew($conf, $text);
 }
 
 

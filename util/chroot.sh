@@ -50,7 +50,8 @@ sources() {
     security=$(mirror Debian-Security)
 
     case $suite in
-        sid | forky | experimental)
+        # those that have none yet, and one whose archive is half gone
+        sid | forky | bullseye)
             ;;
         *)
             [ -z "$security" ] || printf 'deb %s %s-security main

@@ -313,6 +313,7 @@ for_test() {
     optional 'workers stopped at a line, with gdb' for_debugger
     optional 'metrics and alerts, with Prometheus' for_metrics
     optional 'the page, with Chromium' for_page
+    optional 'the form of the manual, with mandoc' for_manual
 }
 
 for_lint() {
@@ -401,6 +402,14 @@ for_page() {
     fi
 
     install chromium
+}
+
+for_manual() {
+    if has mandoc; then
+        return
+    fi
+
+    install mandoc
 }
 
 for_clock() {

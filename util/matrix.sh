@@ -226,8 +226,10 @@ test_row() {
     begun=$(date +%s)
     share=$root/build/chroot/share
 
+    mkdir -p "$share"
     : > "$log"
-    rm -f "$share/nginx" "$share/gcc"
+    : > "$share/nginx"
+    : > "$share/gcc"
 
     environment > "$logs/environment"
     set --
