@@ -161,8 +161,9 @@ row('bare line feeds', "HTTP/1.1 200 OK\nContent-Length: "
     . length(ok_body()) . "\n\n" . ok_body(), 100);
 row('a header that ends early', substr(whole(), 0, 40), 'malformed');
 row('NUL in a field', with(ok_body(), "X: a\0b"), 'malformed');
+# nginx before 1.21.1 leaves out a line with a blank in its name
 row('a line without a colon', with(ok_body(), 'no colon here'),
-    'malformed');
+    Bog::Nginx->since(1, 21, 1) ? 'malformed' : 100);
 row('a header of 15 kB', with(ok_body(), map { "X-$_: " . 'x' x 1000 } 1 .. 15),
     100);
 row("a header of $_ kB", with(ok_body(), 'X: ' . 'x' x ($_ * 1024)),

@@ -132,7 +132,7 @@ run='
 environment() {
     # suites wait more than they work
     say BOG_DEPS=core
-    say "BOG_JOBS=$(($(nproc) * 3))"
+    say "BOG_JOBS=$(($(nproc) * 2))"
 
     case $kind in
         package | beside)

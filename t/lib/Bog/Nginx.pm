@@ -207,9 +207,21 @@ sub binary {
 }
 
 
-# Whether a configure option, such as http_stub_status_module, is there.
+# Whether nginx is of that version or newer: since(1, 21, 1).
 
 my $version;
+
+sub since {
+    my ($class, @since) = @_;
+
+    $version //= `"${\ binary() }" -V 2>&1`;
+    my @is = $version =~ m{nginx/(\d+)\.(\d+)\.(\d+)} or die "no version\n";
+
+    return sprintf('%03d' x 3, @is) ge sprintf('%03d' x 3, @since);
+}
+
+
+# Whether a configure option, such as http_stub_status_module, is there.
 
 sub has { $_[0]->_built("with-$_[1]") }
 
