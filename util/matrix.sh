@@ -19,7 +19,8 @@
 #                 sid only: what CI does
 #   -w            the table is written to docs/versions.md, too
 #   -g CLONE      that clone of nginx has the source of releases: the module is
-#                 compiled for the last one of each branch, here
+#                 compiled for the last one of each branch, here; "clone" as
+#                 a row is for these alone
 #
 # What was said meanwhile is in build/matrix. Only root can do it.
 
@@ -313,7 +314,7 @@ cd "$root"
 mkdir -p "$logs"
 
 rows=$(wanted "$@")
-[ -n "$rows" ] || die "no such row: $*"
+[ -n "$rows$clone" ] || die "no such row: $*"
 
 title | tee "$logs/table"
 
