@@ -97,10 +97,19 @@ prepare='
 
     if [ -n "${NGINX_SRC:-}" ] && [ ! -d "$NGINX_SRC" ]; then
         cd /root
-        apt-get -q source --only-source --download-only --tar-only nginx
-        mkdir "$NGINX_SRC"
-        tar -C "$NGINX_SRC" --strip-components=1 --no-same-owner \
-            -xf nginx_*.orig.tar.*
+        mkdir nginx.new
+
+        if apt-get -q source --only-source --download-only --tar-only nginx
+        then
+            tar -C nginx.new --strip-components=1 --no-same-owner \
+                -xf nginx_*.orig.tar.*
+            echo "source of" > from
+        else
+            tar -C nginx.new -xf /mnt/source.tar
+            echo "clone, in" > from
+        fi
+
+        mv nginx.new "$NGINX_SRC"
         cd bog
     fi
 
@@ -125,6 +134,7 @@ run='
     [ -z "${NGINX_SRC:-}" ] || nginx=build/for-nginx/nginx/nginx
     $nginx -V > /mnt/nginx 2>&1
     gcc -dumpfullversion > /mnt/gcc
+    [ ! -e /root/from ] || cp /root/from /mnt
 
     exit $status'
 
@@ -215,8 +225,8 @@ describe() {
     case $kind in
         package) say "package of $suite | dynamic" ;;
         beside)  say "package of $suite | dynamic, beside five others" ;;
-        static*) say "source of $suite, built there | static" ;;
-        plain)   say "source of $suite, built there | dynamic" ;;
+        static*) say "$(cat "$share/from") $suite, built there | static" ;;
+        plain)   say "$(cat "$share/from") $suite, built there | dynamic" ;;
     esac
 }
 
@@ -227,10 +237,10 @@ test_row() {
     begun=$(date +%s)
     share=$root/build/chroot/share
 
-    mkdir -p "$share"
     : > "$log"
     : > "$share/nginx"
     : > "$share/gcc"
+    : > "$share/from"
 
     environment > "$logs/environment"
     set --
@@ -315,6 +325,13 @@ mkdir -p "$logs"
 
 rows=$(wanted "$@")
 [ -n "$rows$clone" ] || die "no such row: $*"
+
+# where Debian's source is not to be had
+mkdir -p "$root/build/chroot/share"
+if [ -n "$clone" ]; then
+    git -C "$clone" archive --output "$root/build/chroot/share/source.tar" \
+        "$(releases | tail -n 2 | head -n 1)"
+fi
 
 title | tee "$logs/table"
 

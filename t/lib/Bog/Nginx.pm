@@ -582,18 +582,23 @@ sub worker_of_client {
 }
 
 
+# Several sockets may have that port, with others at their other ends, and a
+# list that changes while it is read may lack one.
+
 sub _worker_of {
     my ($self, $ends, $protocol) = @_;
 
-    my ($inode) = slurp("/proc/net/$protocol")
-        =~ /^ *\d+: [0-9A-F]{8}:$ends (?:\S+ +){6}([1-9]\d*) /m or return;
+    return wait_until {
+        my %sockets = map { ("socket:[$_]" => 1) } slurp("/proc/net/$protocol")
+            =~ /^ *\d+: [0-9A-F]{8}:$ends (?:\S+ +){6}([1-9]\d*) /mg;
 
-    for my $pid ($self->workers) {
-        return $pid if grep { (readlink // '') eq "socket:[$inode]" }
-                       glob "/proc/$pid/fd/*";
-    }
+        for my $pid ($self->workers) {
+            return $pid if grep { $sockets{readlink($_) // ''} }
+                           glob "/proc/$pid/fd/*";
+        }
 
-    return;
+        return;
+    } 2;
 }
 
 
