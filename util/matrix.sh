@@ -97,6 +97,7 @@ prepare='
 
     if [ -n "${NGINX_SRC:-}" ] && [ ! -d "$NGINX_SRC" ]; then
         cd /root
+        rm -rf nginx.new
         mkdir nginx.new
 
         if apt-get -q source --only-source --download-only --tar-only nginx
