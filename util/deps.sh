@@ -300,7 +300,7 @@ for_demo() {
 
 for_core() {
     for_demo
-    require perl openssl libcmocka-dev libio-socket-ssl-perl
+    require perl openssl libcmocka-dev libio-socket-ssl-perl jq
     optional 'HTTP/2 clients, with h2load' for_http2
 }
 

@@ -33,7 +33,8 @@ sub new {
     my %listeners = (
         token => _inet($opt{address} // '127.0.0.1', $opt{port}),
         api   => _inet('127.0.0.1'),
-        $opt{tls}  ? (tls  => _inet('127.0.0.1')) : (),
+        $opt{tls}  ? (tls     => _inet('127.0.0.1'),
+                      api_tls => _inet('127.0.0.1')) : (),
         $opt{ipv6} ? (ipv6 => _inet('::1')) : (),
         $opt{unix} ? (unix => _unix($opt{unix})) : (),
     );
@@ -82,6 +83,7 @@ sub port      { $_[0]{ports}{token} }
 sub tls_port  { $_[0]{ports}{tls} }
 sub ipv6_port { $_[0]{ports}{ipv6} }
 sub api_port  { $_[0]{ports}{api} }
+sub api_tls_port { $_[0]{ports}{api_tls} }
 sub pid       { $_[0]{child}->pid }
 
 

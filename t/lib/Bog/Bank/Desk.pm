@@ -43,16 +43,16 @@ sub new {
 sub _serve {
     my ($self, $name, $listener, $opt) = @_;
 
-    my $handler = $name eq 'api' ? '_api_request' : '_token_request';
+    my $api = $name =~ /^api/;
+    my $handler = $api ? '_api_request' : '_token_request';
 
     Bog::Server->serve($self->{loop}, $listener,
         name         => $name,
-        tls          => $name eq 'tls' ? _tls_context($opt->{tls}) : undef,
+        tls          => $name =~ /tls$/ ? _tls_context($opt->{tls}) : undef,
         on_request   => sub { $self->$handler(@_) },
         on_gone      => sub { $self->_gone(@_) },
         on_tls_error => sub { $self->_count('tls_errors') },
-        on_accept    => sub { $self->_count('connections')
-                                  if $name ne 'api' },
+        on_accept    => sub { $self->_count('connections') unless $api },
     );
 }
 
