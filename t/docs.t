@@ -85,10 +85,10 @@ sub whole {
 sub localised {
     my ($snippet) = @_;
 
-    $snippet =~ s/\b(?:[\w-]+\.)+(?:bog|businessonline)\.ge\b/127.0.0.1/g;
+    $snippet =~ s/\b(?:[\w-]+\.)*(?:bog|businessonline|ipay)\.ge\b/127.0.0.1/g;
     $snippet =~ s/\blisten\s+\K(?:[\w.]+:)?([0-9]+)/127.0.0.1:%%PORT_$1%%/g;
     $snippet =~ s/(?:\/etc|\/var\/log)\/nginx\//%%DIR%%\//g;
-    $snippet =~ s/\/run\/credentials\/nginx\.service\//%%DIR%%\/bog\//g;
+    $snippet =~ s/\/run\/(?:secrets|credentials\/[\w.]+)\//%%DIR%%\/bog\//g;
     $snippet =~ s/\bunix:\/run\/[\w\/-]+/unix:%%DIR%%\/socket/g;
     $snippet =~ s/\/etc\/ssl\/certs\/ca-certificates\.crt/${\ ca()->path }/g;
 
