@@ -1,4 +1,5 @@
-# The documentation: its configurations load, and it is complete.
+# The documentation: its configurations load, it is complete, and all of it can
+# be found.
 
 use strict;
 use warnings;
@@ -7,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use File::Basename 'dirname';
+use File::Find 'find';
 use Test::More;
 
 use Bog::CA;
@@ -15,13 +17,25 @@ use Bog::Util 'slurp';
 
 my $root = "$FindBin::Bin/..";
 
-my @pages = ('README.md', map { s/^\Q$root\E\///r } glob "$root/docs/*.md");
+my @files = docs();
+my @pages = ('README.md', grep { /\.md\z/ } @files);
 my %text = map { $_ => slurp("$root/$_") } @pages;
 
 my $source = join '', map { slurp($_) } glob "$root/src/*.[ch]";
 
 # literals of C, one after the other
 my $literals = qr/"(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*/;
+
+
+sub docs {
+    my @found;
+
+    find({ no_chdir => 1,
+           wanted => sub { push @found, s/^\Q$root\E\///r if -f } },
+         "$root/docs");
+
+    return sort @found;
+}
 
 
 # Snippets.  "http {" in one: it is all of the configuration.  Else "server {":
@@ -358,23 +372,71 @@ sub anchors {
 }
 
 
+# What the links and pictures of a page lead to: files of ours, and anchors.
+
+sub links {
+    my $page = shift;
+
+    my @links = grep { !/^https?:/ } $text{$page} =~ /\]\(([^)]+)\)/g;
+
+    return map { [$_, target($page, $_)] } @links;
+}
+
+
+sub target {
+    my ($page, $link) = @_;
+
+    my ($path, $anchor) = $link =~ /^([^#]*)(?:#(.*))?\z/;
+
+    return ($page, $anchor) if $path eq '';
+
+    my $target = dirname($page) . "/$path";
+
+    $target =~ s/^(?:\.\/)+//;
+    1 while $target =~ s/[^\/]+\/\.\.\///;
+
+    return ($target, $anchor);
+}
+
+
 subtest 'links' => sub {
     for my $page (@pages) {
-        my @links = $text{$page} =~ /\]\(([^)]+)\)/g;
+        for my $link (links($page)) {
+            my ($name, $target, $anchor) = @$link;
 
-        for my $link (grep { !/^https?:/ } @links) {
-            my ($path, $anchor) = $link =~ /^([^#]*)(?:#(.*))?\z/;
-
-            my $target = $path eq '' ? $page
-                       : dirname($page) eq '.' ? $path
-                       : dirname($page) . "/$path";
-            $target =~ s/[^\/]+\/\.\.\///;
-
-            ok(-f "$root/$target", "$page: $link") or next;
+            ok(-f "$root/$target", "$page: $name") or next;
             next unless defined $anchor;
 
             ok((grep { $_ eq $anchor } anchors($target)), 'its anchor');
         }
+    }
+};
+
+
+# Whoever begins at docs/README.md comes to each page and each picture.  What
+# pictures are made from is next to them.
+
+subtest 'nothing is out of reach' => sub {
+    my @to_read = 'docs/README.md';
+    my %reached;
+
+    while (defined(my $page = shift @to_read)) {
+        next if $reached{$page}++ || !exists $text{$page};
+        push @to_read, map { $_->[1] } links($page);
+    }
+
+    for my $file (@files) {
+        if ($file =~ /^(.*)\.dot\z/) {
+            ok(-f "$root/$1.svg", "$file has its picture");
+            next;
+        }
+
+        ok($reached{$file}, $file);
+    }
+
+    for my $picture (grep { /\.svg\z/ } @files) {
+        like(slurp("$root/$picture"), qr/<svg\s.*<\/svg>\s*\z/s,
+             "$picture is one");
     }
 };
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet|source|deb|chroot
-#         [PACKAGE...]
+# deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet|diagrams|source
+#         |deb|chroot [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -343,6 +343,10 @@ module() {
     install "libnginx-mod-http-$1"
 }
 
+for_diagrams() {
+    require graphviz
+}
+
 for_fleet() {
     require gcc libc6-dev gnuplot-nox
 }
@@ -422,11 +426,11 @@ for_clock() {
 
 case ${1:-} in
     build | demo | test | core | lint | fuzz | coverage | bench | fleet \
-        | source | deb | chroot)
+        | diagrams | source | deb | chroot)
         ;;
     *)
         die 'usage: deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet
-               |source|deb|chroot [PACKAGE...]'
+               |diagrams|source|deb|chroot [PACKAGE...]'
         ;;
 esac
 
