@@ -107,7 +107,14 @@ ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
         return "";
     }
 
-    endpoint->host = u.host;
+    /* a copy: nginx's resolver changes it to lower case, where it stands */
+
+    endpoint->host.len = u.host.len;
+    endpoint->host.data = ngx_pstrdup(cf->pool, &u.host);
+    if (endpoint->host.data == NULL) {
+        return "";
+    }
+
     endpoint->port = u.port;
     endpoint->no_port = u.no_port;
     endpoint->addrs = u.addrs;

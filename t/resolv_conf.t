@@ -134,6 +134,37 @@ subtest 'no name server at start' => sub {
 };
 
 
+# The endpoint of production, which nobody has to name: its name is looked up as
+# any other.
+
+subtest 'the default endpoint' => sub {
+    my $dns = Bog::DNS->new(address => $server, port => 53);
+    $dns->answer('oauth2.bog.ge' => 'NXDOMAIN');
+
+    my $nginx = Bog::Nginx->new(
+        workers => 2, secret => { main => "s3cret\n" }, conf => <<"END")->start;
+        server {
+            listen 127.0.0.1:%%PORT%%;
+
+            bog_client_id           8282;
+            bog_client_secret_file  %%SECRET_main%%;
+
+            location / {
+                proxy_pass http://127.0.0.1:1;
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+
+    ok($nginx->wait_log(qr/oauth2\.bog\.ge could not be resolved \(3: Host/),
+       'its name is asked for');
+    is(get($nginx->port, '/')->{status}, 503, 'no token');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
 # What is no line of a name server is passed over, and none keeps nginx from
 # its start. The one that is good is found wherever it is, by nginx itself: when
 # it starts, libc finds no address.
