@@ -311,6 +311,7 @@ for_test() {
     optional 'a real OAuth server, with node and npm' node_modules
     optional 'steps of the clock, with libfaketime' for_clock
     optional 'workers stopped at a line, with gdb' for_debugger
+    optional 'a corporate proxy, with socat' for_proxy
     optional 'metrics and alerts, with Prometheus' for_metrics
     optional 'the page, with Chromium' for_page
     optional 'the form of the manual, with mandoc' for_manual
@@ -414,6 +415,14 @@ for_manual() {
     fi
 
     install mandoc
+}
+
+for_proxy() {
+    if has socat; then
+        return
+    fi
+
+    install socat
 }
 
 for_clock() {
