@@ -178,7 +178,10 @@ case \$1 in
             kill -QUIT "\$(cat '$dir/nginx.pid')"
             while [ -e '$dir/nginx.pid' ]; do sleep 0.01; done
         fi
-        exec $nginx
+        $nginx || exit
+        # its first process ends before the file is there
+        while [ ! -s '$dir/nginx.pid' ]; do sleep 0.01; done
+        exit
         ;;
     reload)
         kill -HUP "\$(cat '$dir/nginx.pid')"
@@ -197,6 +200,7 @@ END
 
     if ($pid == 0) {
         close $_ for $commands, $answers;
+        setpgrp;
         chdir "$dir/walk";
         %ENV = (%ENV, PATH => "$dir/bin:$ENV{PATH}",
                 SSL_CERT_FILE => $ca->path, no_proxy => '*');
@@ -210,7 +214,7 @@ END
 
     close $_ for $read, $write;
 
-    return { commands => $commands, answers => $answers };
+    return { pid => $pid, commands => $commands, answers => $answers };
 }
 
 
@@ -333,7 +337,8 @@ done_testing();
 END {
     my $status = $?;
 
-    close $shell->{commands} if $shell;
+    # and whatever it waits for
+    kill TERM => -$shell->{pid} if $shell;
 
     my ($pid) = $dir ? slurp("$dir/nginx.pid") =~ /^([0-9]+)/ : ();
 
