@@ -283,7 +283,9 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
-    if (r->post_action && ngx_http_bog_watch_end(ctx) != NGX_OK) {
+    if ((r->post_action || r != r->main)
+        && ngx_http_bog_watch_end(ctx) != NGX_OK)
+    {
         return NULL;
     }
 
@@ -291,7 +293,11 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 }
 
 
-/* a "post_action" sends no header: no filter sees what it was answered */
+/*
+ * Our filter does not see what these were answered: a "post_action", as it
+ * sends no header, and the subrequest of a slice, as that filter comes first
+ * and lets no 401 pass.
+ */
 
 static ngx_int_t
 ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx)
