@@ -13,13 +13,16 @@ package Bog::Backend;
 #
 #   status, headers => [[name, value], ...]
 #   body      a request for a range of it gets that range
+#   echo      1: the body is the Authorization that came
+#   hold      1: not before $backend->release
+#   strict    1: 401 for no token, too
 #   delay     seconds
 #   early     1: it does not wait for the body of the request
 #   close     1: the connection is closed instead
 #
 # A request is a hash: kind, connection (its number), params (of names to lists
 # of values; a header is called HTTP_NAME, as in CGI), body, authorization (what
-# came as one, in a list).
+# came as one, in a list), time.
 
 use strict;
 use warnings;
@@ -29,7 +32,7 @@ use IO::Socket::INET;
 
 use Bog::Child;
 use Bog::HTTP 'parse_head';
-use Bog::Util 'wait_until';
+use Bog::Util qw(now wait_until);
 
 # what reads a request, and what writes an answer
 my %kinds = (
@@ -67,6 +70,7 @@ sub _listen {
 sub port     { $_[0]{ports}{$_[1]} }
 sub requests { @{ $_[0]{child}->call('requests') } }
 sub reject   { $_[0]{child}->call(reject => $_[1]) }
+sub release  { $_[0]{child}->call('release') }
 
 sub answer {
     my ($self, $kind, %how) = @_;
@@ -87,7 +91,7 @@ sub _serve {
     my ($loop, $listeners) = @_;
 
     my $desk = { loop => $loop, requests => [], rejected => {}, answers => {},
-                 connections => 0 };
+                 held => [], connections => 0 };
 
     for my $kind (keys %$listeners) {
         my $listener = $listeners->{$kind};
@@ -98,6 +102,9 @@ sub _serve {
         requests => sub { $_[1]->($desk->{requests}) },
         reject   => sub { $desk->{rejected}{$_[0][0]} = 1; $_[1]->(1) },
         answer   => sub { $desk->{answers}{$_[0][0]} = $_[0][1]; $_[1]->(1) },
+        release  => sub { my @held = splice @{ $desk->{held} };
+                          $_->() for @held;
+                          $_[1]->(scalar @held) },
     };
 }
 
@@ -159,25 +166,36 @@ sub _handle {
 
     $request->{kind} = $connection->{kind};
     $request->{connection} = $connection->{number};
+    $request->{time} = now();
     $request->{authorization} = $request->{params}{HTTP_AUTHORIZATION} // [];
     push @{ $desk->{requests} }, $request;
 
     return _drop($connection) if $how->{close};
 
-    my $answer = sub { _answer($connection, $request, $how) };
+    # by what is known now, however late the answer comes
+    my $refused = _refused($desk, $request, $how);
+    my $answer = sub { _answer($connection, $request, $how, $refused) };
+
+    return push @{ $desk->{held} }, $answer if $how->{hold};
 
     $how->{delay} ? $desk->{loop}->after($how->{delay}, $answer)
                   : $answer->();
 }
 
 
-sub _answer {
-    my ($connection, $request, $how) = @_;
-
-    return unless $connection->{fh};
+sub _refused {
+    my ($desk, $request, $how) = @_;
 
     my ($token) = "@{ $request->{authorization} }" =~ /^Bearer (\S+)\z/;
-    my $refused = defined $token && $connection->{desk}{rejected}{$token};
+
+    return defined $token ? $desk->{rejected}{$token} : $how->{strict};
+}
+
+
+sub _answer {
+    my ($connection, $request, $how, $refused) = @_;
+
+    return unless $connection->{fh};
 
     return _upgrade($connection, $request)
         if !$refused && exists $request->{params}{HTTP_UPGRADE};
@@ -193,7 +211,9 @@ sub _answer {
 sub _part {
     my ($request, $how, $headers) = @_;
 
-    my $body = $how->{body} // 'ok';
+    my $body = $how->{echo} ? "@{ $request->{authorization} }"
+                            : $how->{body} // 'ok';
+
     my ($first, $last) = ($request->{params}{HTTP_RANGE}[0] // '')
                          =~ /^bytes=(\d+)-(\d+)\z/
         or return ($how->{status} // 200, $body);
