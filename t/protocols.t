@@ -12,6 +12,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Select;
 use IO::Socket::INET;
 use Test::More;
 
@@ -29,8 +30,8 @@ my $pass = "proxy_set_header Authorization $bearer;"
 
 # A bank, a backend and a gateway between them.  In the configuration %%http%%
 # and the like are ports of the backend.  %opt: http, a text; listen, what is
-# added to it; cold => 1, the bank holds the token request; what Bog::Nginx
-# takes.
+# added to it; cold => 1, the bank holds the token request; prepare, a sub that
+# gets the bank; what Bog::Nginx takes.
 
 sub set_up {
     my ($conf, %opt) = @_;
@@ -40,7 +41,7 @@ sub set_up {
     my $backend = Bog::Backend->new;
 
     $bank->answer(hold => 1) if delete $opt{cold};
-    $bank->answer(@{ delete $opt{answer} }) if $opt{answer};
+    (delete $opt{prepare})->($bank) if $opt{prepare};
 
     my ($http, $listen) = map { delete $opt{$_} // '' } qw(http listen);
 
@@ -482,9 +483,11 @@ subtest 'cache: no token' => sub {
         location /page { error_page 503 = \@cached; $key %%PASS%% }
         location \@cached { bog_token off; $key proxy_pass http://nowhere; }
 END
-        http => 'upstream nowhere { server 127.0.0.1:1 down; }');
-
-    $bank->answer(status => 503, headers => [['Retry-After' => 300]]);
+        http => 'upstream nowhere { server 127.0.0.1:1 down; }',
+        prepare => sub {
+            $_[0]->queue({});
+            $_[0]->answer(status => 503, headers => [['Retry-After' => 300]]);
+        });
 
     my $get = sub {
         my $answer = get($nginx->port, $_[0]);
@@ -679,12 +682,14 @@ sub websocket {
 sub got {
     my ($socket, $n) = @_;
 
-    my $text = '';
+    my ($text, $select) = ('', IO::Select->new($socket));
 
-    wait_until {
-        sysread $socket, $text, $n ? $n - length $text : 1, length $text;
-        $n ? length $text >= $n : $text =~ /\r\n\r\n\z/;
-    };
+    # byte by byte: what comes then is not a part of it
+    while ($select->can_read(timeout(30))
+           && sysread $socket, $text, 1, length $text)
+    {
+        last if $n ? length $text == $n : $text =~ /\r\n\r\n\z/;
+    }
 
     return $text;
 }
