@@ -101,7 +101,7 @@ sub localised {
 
     $snippet =~ s/\b(?:[\w-]+\.)*(?:bog|businessonline|ipay)\.ge\b/127.0.0.1/g;
     $snippet =~ s/\blisten\s+\K(?:[\w.]+:)?([0-9]+)/127.0.0.1:%%PORT_$1%%/g;
-    $snippet =~ s/(?:\/etc|\/var\/log)\/nginx\//%%DIR%%\//g;
+    $snippet =~ s/(?:\/etc|\/var\/log|\/var\/cache)\/nginx\//%%DIR%%\//g;
     $snippet =~ s/\/run\/(?:secrets|credentials\/[\w.]+)\//%%DIR%%\/bog\//g;
     $snippet =~ s/\bunix:\/run\/[\w\/-]+/unix:%%DIR%%\/socket/g;
     $snippet =~ s/\/etc\/ssl\/certs\/ca-certificates\.crt/${\ ca()->path }/g;
@@ -125,6 +125,9 @@ sub files {
             : "s3cret of $path\n");
         chmod 0600, "$nginx->{dir}/$path";
     }
+
+    # nginx's own, beside its configuration
+    $nginx->file($1, '') while $conf =~ /\binclude\s+(\w+_params);/g;
 }
 
 

@@ -521,6 +521,27 @@ END
 };
 
 
+subtest 'cache: a 401 that may be kept' => sub {
+    my ($bank, $backend, $nginx) = set_up("location / { $cached %%PASS%% }
+        location /other { %%PASS%% }");
+
+    obtained($bank, $nginx);
+    $backend->answer(http => (headers => [['Cache-Control' => 'max-age=60']]));
+    $backend->reject(($bank->tokens)[0]{token});
+
+    my ($first, $next) = map { get($nginx->port, '/') } 1, 2;
+
+    is("$first->{status} " . header($first, 'Cache'), '401 MISS', 'a 401');
+    is("$next->{status} " . header($next, 'Cache'), '401 HIT', 'is kept');
+    is(count_of($nginx, qr/was rejected/), 1, 'the first one only is for us');
+
+    is(get($nginx->port, '/other')->{status}, 200, 'a new token');
+    is(get($nginx->port, '/')->{status}, 401, 'of no use here');
+
+    ends($bank, $nginx, 2);
+};
+
+
 subtest 'cache: updates' => sub {
     my ($bank, $backend, $nginx) = set_up("
         location / { $cache proxy_cache_valid 200 1s;
@@ -775,16 +796,25 @@ subtest 'slice' => sub {
 
 # A slice goes to the backend from where the request has got to: it is not held.
 
+# The map is that of docs/recipes.md.
+
+my $map = 'map $bog_bearer_token $authorization { volatile; "" "";'
+          . ' default "Bearer $bog_bearer_token"; }';
+
 for my $case (
-    ['is rejected' => sub { $_[0]->reject($_[1]) }, 'rejected', 0],
-    ['finds no token' => sub { drop_elsewhere(@_) }, 'ok', 1],
+    ['is rejected' => sub { $_[0]->reject($_[1]) }],
+    ['finds no token' => \&drop_elsewhere, 'Bearer '],
+    ['finds no token, with a map' => \&drop_elsewhere, '', '$authorization'],
 ) {
-    my ($name, $meanwhile, $seen, $elsewhere) = @$case;
+    my ($name, $meanwhile, $none, $value) = @$case;
 
     subtest "a slice that $name" => sub {
-        my ($bank, $backend, $nginx) = set_up($sliced
+        my $conf = $sliced =~ s/%%PASS%%/$pass/r;
+        $conf =~ s/\Q$bearer\E/$value/ if $value;
+
+        my ($bank, $backend, $nginx) = set_up($conf
             . ' location /other { ' . cgi(scgi =>
-              'scgi_pass 127.0.0.1:%%scgi%%;') . ' }');
+              'scgi_pass 127.0.0.1:%%scgi%%;') . ' }', http => $map);
 
         my $bearer = obtained($bank, $nginx);
 
@@ -803,7 +833,7 @@ for my $case (
            'and ends after that part');
         is($answer->{error}, 'closed', 'as an answer that is not whole');
 
-        is(sent($backend), $elsewhere ? 'Bearer ' : $bearer,
+        is(sent($backend), $none // $bearer,
            'what the second part was asked with');
         is(count_of($nginx, qr/was rejected, it is dropped/), 1, 'a 401');
 
