@@ -181,8 +181,11 @@ ngx_http_bog_metrics_held(ngx_http_bog_metrics_t *m,
 
     holder = ngx_http_bog_metrics_holder(m);
 
-    if (holder && holder->requests) {
-        holder->requests--;
+    if (holder && holder->requests && --holder->requests == 0) {
+
+        /* one that lives on without any leaves the place to others */
+
+        holder->pid = 0;
     }
 }
 
@@ -240,10 +243,6 @@ ngx_http_bog_metrics_holding(ngx_http_bog_metrics_t *m)
 
     for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
         holder = &m->holders[i];
-
-        if (holder->pid == 0) {
-            break;
-        }
 
         requests = holder->requests;
 

@@ -42,6 +42,7 @@ static ngx_chain_t *ngx_http_bog_status_buffer(ngx_http_bog_status_t *st);
 static void ngx_http_bog_status_send(ngx_http_bog_status_t *st,
     ngx_chain_t *out);
 static void ngx_http_bog_status_await(ngx_http_bog_status_t *st);
+static void ngx_http_bog_status_next(ngx_http_bog_status_t *st);
 static void ngx_http_bog_status_turn(ngx_event_t *ev);
 static void ngx_http_bog_status_writer(ngx_http_request_t *r);
 static void ngx_http_bog_status_cleanup(void *data);
@@ -139,6 +140,12 @@ ngx_http_bog_status_handler(ngx_http_request_t *r)
     }
 
     r->main->count++;
+
+    /* a client that leaves is seen, as by nginx itself where it writes */
+
+    r->read_event_handler = r->discard_body
+                                ? ngx_http_discarded_request_body_handler
+                                : ngx_http_test_reading;
     r->write_event_handler = ngx_http_bog_status_writer;
 
     ngx_http_bog_status_send(st, out);
@@ -416,7 +423,6 @@ static void
 ngx_http_bog_status_send(ngx_http_bog_status_t *st, ngx_chain_t *out)
 {
     ngx_int_t            rc;
-    ngx_event_t         *wev;
     ngx_http_request_t  *r;
 
     r = st->request;
@@ -425,7 +431,7 @@ ngx_http_bog_status_send(ngx_http_bog_status_t *st, ngx_chain_t *out)
         out->next = st->free;
         st->free = out;
 
-        ngx_post_event(&st->event, &ngx_posted_next_events);
+        ngx_http_bog_status_next(st);
         return;
     }
 
@@ -446,13 +452,7 @@ ngx_http_bog_status_send(ngx_http_bog_status_t *st, ngx_chain_t *out)
         return;
     }
 
-    wev = r->connection->write;
-
-    if (wev->timer_set && !wev->delayed && r == r->connection->data) {
-        ngx_del_timer(wev);
-    }
-
-    ngx_post_event(&st->event, &ngx_posted_next_events);
+    ngx_http_bog_status_next(st);
 }
 
 
@@ -481,6 +481,27 @@ ngx_http_bog_status_await(ngx_http_bog_status_t *st)
     if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_ERROR);
     }
+}
+
+
+/* a worker that is to exit stays while there is a timer, not for this event */
+
+static void
+ngx_http_bog_status_next(ngx_http_bog_status_t *st)
+{
+    ngx_event_t               *wev;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = st->request;
+    wev = r->connection->write;
+
+    if (!wev->delayed && r == r->connection->data) {
+        clcf = ngx_http_get_module_loc_conf(r->main, ngx_http_core_module);
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    ngx_post_event(&st->event, &ngx_posted_next_events);
 }
 
 

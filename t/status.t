@@ -506,6 +506,52 @@ END
 };
 
 
+# A process that waits no more leaves its place to others, while it lives: here
+# forty old ones that still send something.
+
+subtest 'two generations' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, <<'END', workers => 40, http => <<'HTTP');
+        location / { %%PASS%% }
+        location = /slow { bog_token off; root %%DIR%%; limit_rate 100; }
+        listen 127.0.0.1:%%PORT_1%% reuseport;
+END
+        bog_wait_timeout 100s;
+        bog_read_timeout 100s;
+HTTP
+    $nginx->file(slow => 'x' x 100_000);
+
+    my $open = sub {
+        my ($n, $uri) = @_;
+
+        map { my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                                 PeerPort => $nginx->port(1))
+                  or die "connect: $!\n";
+              print $client "GET $uri HTTP/1.1\r\nHost: a\r\n\r\n";
+              $client } 1 .. $n;
+    };
+
+    my @slow = $open->(300, '/slow');
+    my @held = $open->(300, '/');
+
+    is_soon(sub { source($nginx)->{held} }, 300, 'all wait');
+    @held = ();
+    is_soon(sub { source($nginx)->{held} }, 0, 'none does');
+
+    kill HUP => $nginx->pid;
+    is_soon(sub { scalar $nginx->workers }, 80, 'twice as many workers');
+
+    @held = $open->(300, '/');
+    is_soon(sub { source($nginx)->{held} }, 300, 'all wait again');
+
+    @slow = @held = ();
+    $bank->release;
+    $nginx->stop('TERM');
+};
+
+
 subtest 'a failure for all' => sub {
     my $bank = bank();
     $bank->answer(hold => 1);
@@ -782,6 +828,73 @@ subtest 'who does not read' => sub {
 
     close $client;
     is($nginx->stop, 0, 'stops');
+};
+
+
+# Between two slices nothing else may keep a worker that is to exit.
+
+subtest 'a worker exits' => sub {
+    my $bank = bank(verify => 0);
+    my $nginx = many($bank, '');
+
+    ok($bank->wait_count(answered => $many), 'all are fetched');
+
+    my $whole = 0;
+
+    for (1 .. 10) {
+        my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                           PeerPort => $nginx->port)
+            or die "connect: $!\n";
+
+        print $client "GET /metrics HTTP/1.1\r\nHost: a\r\n"
+                      . "Connection: close\r\n\r\n";
+        sysread $client, my $answer, 1000;
+
+        my ($worker) = $nginx->workers;
+        kill QUIT => $worker;
+
+        1 while sysread $client, $answer, 65536, length $answer;
+        $whole++ if $answer =~ /\r\n0\r\n\r\n\z/;
+
+        wait_until { my @pids = $nginx->workers;
+                     @pids == 1 && $pids[0] != $worker };
+    }
+
+    is($whole, 10, 'when it has sent all');
+    finish($nginx);
+};
+
+
+# The streams of a connection that has gone are not waited for.
+
+subtest 'HTTP/2, a client leaves' => sub {
+    my $bank = bank(verify => 0);
+    my $nginx = many($bank, 'listen 127.0.0.1:%%PORT_1%% http2;',
+                     http => 'send_timeout 600s;');
+
+    ok($bank->wait_count(answered => $many), 'all are fetched');
+
+    my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                       PeerPort => $nginx->port(1))
+        or die "connect: $!\n";
+
+    # GET http://a/metrics, and never a window beyond the first 65535 bytes
+    my $headers = "\x82\x86\x01\x01a\x04\x08/metrics";
+
+    print $client "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\0\0\0\4\0\0\0\0\0",
+        substr(pack('N', length $headers), 1), "\1\5\0\0\0\1", $headers;
+
+    my $read = 0;
+
+    while ($read < 65535) {
+        $read += sysread($client, my $data, 65536) || last;
+    }
+
+    cmp_ok($read, '>=', 65535, 'the window is used up');
+    close $client;
+
+    is(eval { $nginx->stop(QUIT => 20) }, 0, 'stops');
 };
 
 
