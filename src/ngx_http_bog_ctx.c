@@ -84,6 +84,7 @@ ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source,
 
     if (ctx->source != source) {
         ctx->source = source;
+        ctx->refused = 0;
         ngx_http_bog_fill_ctx(ctx, now);
 
     } else if (!ctx->given) {

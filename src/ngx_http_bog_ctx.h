@@ -66,6 +66,8 @@ struct ngx_http_bog_ctx_s {
     ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
     ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
+    unsigned                  refused:NGX_HTTP_BOG_OFF;
+                                            /* by "bog_token", for counting */
     unsigned                  given:1;      /* the token, to the request */
     unsigned                  redirected:1;
     unsigned                  has_view:1;

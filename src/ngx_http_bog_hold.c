@@ -22,6 +22,7 @@ static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t wait);
+static void ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode);
 static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, int64_t wait);
 
@@ -330,7 +331,7 @@ static ngx_int_t
 ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, int64_t wait)
 {
-    ngx_http_bog_metrics_count(ctx->source->slot->metrics.without[blcf->token]);
+    ngx_http_bog_refused(ctx, blcf->token);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "no token for client id \"%V\" after %M ms",
@@ -345,6 +346,18 @@ ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     }
 
     return NGX_HTTP_SERVICE_UNAVAILABLE;
+}
+
+
+/* requests are counted: one that is passed on may be refused again */
+
+static void
+ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode)
+{
+    if (!(ctx->refused & (1 << mode))) {
+        ctx->refused |= 1 << mode;
+        ngx_http_bog_metrics_count(ctx->source->slot->metrics.without[mode]);
+    }
 }
 
 

@@ -506,6 +506,30 @@ END
 };
 
 
+# One that is passed on to another location is one request still.
+
+subtest 'without a token, passed on' => sub {
+    my $bank = bank();
+    $bank->answer(status => 500, body => 'x');
+
+    my $nginx = gateway($bank, <<'END', http => 'bog_wait_timeout 0;');
+        location = /first { error_page 503 /second; %%PASS%% }
+        location = /second { %%PASS%% }
+        location = /third { error_page 503 = @open; %%PASS%% }
+        location @open { bog_token optional; %%PASS%% }
+END
+    is(get($nginx->port, '/first')->{status}, 503, 'refused twice');
+    is_deeply(source($nginx)->{without_token},
+              { required => 1, optional => 0 }, 'counted once');
+
+    is(get($nginx->port, '/third')->{status}, 401, 'passed on');
+    is_deeply(source($nginx)->{without_token},
+              { required => 2, optional => 1 }, 'counted for each mode');
+
+    finish($nginx);
+};
+
+
 # A process that waits no more leaves its place to others, while it lives: here
 # forty old ones that still send something.
 
