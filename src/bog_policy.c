@@ -154,7 +154,7 @@ bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
     next.until = next.expires - bog_policy_guard(lifetime);
     next.until_wall = life->start + (next.until - start);
 
-    /* a restart alone is no reason for a fetch, a setting that changed may be */
+    /* a restart is no reason for a fetch, a setting that changed may be one */
 
     latest = next.expires - bog_policy_min(refresh_before, lifetime / 2);
     latest = bog_policy_min(latest, next.until);

@@ -199,8 +199,8 @@ ngx_http_bog_status_find(ngx_str_t *name)
 
 
 /*
- * Nobody accepts these types but browsers and Prometheus, and they do so before
- * all others: that is all that is asked of the header (RFC 9110, 12.5.1).
+ * Nobody accepts these types but browsers and Prometheus, and they do so
+ * before all others: no more is asked of the header (RFC 9110, 12.5.1).
  */
 
 static ngx_http_bog_format_t *
@@ -295,6 +295,10 @@ ngx_http_bog_status_headers(ngx_http_request_t *r,
     ngx_http_bog_format_t *format)
 {
     u_char  *p;
+
+    /* each answer is another one: "If-Match" has nothing to compare with */
+
+    r->disable_not_modified = 1;
 
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = format->type;

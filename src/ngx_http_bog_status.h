@@ -17,7 +17,7 @@
  */
 
 
-/* the longest piece is no longer than this, and so many times the names in it */
+/* the longest piece is this long, and so many times the names in it */
 
 #define NGX_HTTP_BOG_PIECE        8192
 #define NGX_HTTP_BOG_PIECE_NAMES  16

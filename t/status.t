@@ -283,6 +283,8 @@ subtest 'methods and formats' => sub {
 
     is(get($port, '/json', body => 'a body', method => 'GET')->{status}, 200,
        'a body is ignored');
+    is(get($port, '/json', headers => [['If-Match', '"x"']])->{status}, 200,
+       'and conditions');
 
     finish($nginx);
 };
