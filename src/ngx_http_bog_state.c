@@ -89,6 +89,8 @@ static size_t ngx_http_bog_state_seal(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_state_write(ngx_http_bog_state_walk_t *walk,
     ngx_fd_t fd, size_t len);
+static char *ngx_http_bog_state_forget(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_state_remove(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_state_t *state);
 static void ngx_http_bog_state_failed(ngx_http_bog_state_walk_t *walk,
@@ -568,6 +570,10 @@ ngx_http_bog_state_save(ngx_http_bog_state_walk_t *walk,
     }
 
     if (what == NULL) {
+        what = ngx_http_bog_state_forget(walk, account, &record);
+    }
+
+    if (what == NULL) {
         what = record.len ? ngx_http_bog_state_replace(walk, account, &record)
                           : ngx_http_bog_state_remove(walk, state);
     }
@@ -781,6 +787,39 @@ ngx_http_bog_state_write(ngx_http_bog_state_walk_t *walk, ngx_fd_t fd,
     }
 
     return (fsync(fd) == -1) ? "fsync()" : NULL;
+}
+
+
+/*
+ * Another token is often there before anybody looks.  That it can be written is
+ * not sure, and the one that the API has rejected is not to stay.
+ */
+
+static char *
+ngx_http_bog_state_forget(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
+{
+    char                   *what;
+    ngx_atomic_uint_t       mark;
+    ngx_http_bog_slot_t    *slot;
+    ngx_http_bog_state_t   *state;
+
+    slot = ngx_http_bog_store_slot(account);
+    state = account->state;
+
+    mark = state->place + 2 * record->dropped;
+
+    if (record->dropped == 0 || slot->stored != mark) {
+        return NULL;
+    }
+
+    what = ngx_http_bog_state_remove(walk, state);
+
+    if (what == NULL) {
+        slot->stored = mark + 1;
+    }
+
+    return what;
 }
 
 

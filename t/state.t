@@ -729,6 +729,28 @@ subtest 'a token that was rejected is not there after a start' => sub {
 };
 
 
+subtest 'the API rejects a token, and no other one can be stored' => sub {
+    my ($bank, $fail) = mortal_bank();
+    my $nginx = gateway($bank)->start;
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    my $token = last_token($bank);
+    ok(stored($nginx, $token, source($bank)), 'is stored');
+
+    # in the place of the temporary file
+    my $path = file_of($nginx, source($bank));
+    mkdir "$path.tmp", 0700 or die "mkdir: $!\n";
+
+    $bank->revoke($token);
+    is(get($nginx->port, '/')->{status}, 401, 'and revoked');
+    ok((wait_until { get($nginx->port, '/')->{status} == 200 }), 'another');
+    ok($nginx->wait_log(qr/openat\(\) of state file/), 'cannot be stored');
+    ok(!-e $path, 'the one that was rejected is not there either');
+
+    ends($nginx, except => qr/of state file/);
+};
+
+
 # --- reloads
 
 subtest 'a reload writes nothing and reads nothing' => sub {
