@@ -82,6 +82,7 @@ static void ngx_http_bog_state_save(ngx_http_bog_state_walk_t *walk,
 static ngx_atomic_uint_t ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
     ngx_http_bog_record_t *record);
 static char *ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk);
+static char *ngx_http_bog_state_check_dir(ngx_fd_t dir);
 static void ngx_http_bog_state_end(ngx_http_bog_state_walk_t *walk);
 static char *ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
@@ -485,9 +486,18 @@ ngx_http_bog_state_exit_master(ngx_cycle_t *cycle)
 
     bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
 
-    if (bmcf && bmcf->state_path) {
-        (void) ngx_http_bog_state_walk(bmcf, bmcf->accounts.nelts);
+    if (bmcf == NULL || bmcf->state_path == NULL) {
+        return;
     }
+
+    /*
+     * No worker is there, and a disk may be slow: clients and the nginx that
+     * comes next are not to wait for it.
+     */
+
+    ngx_close_listening_sockets(cycle);
+
+    (void) ngx_http_bog_state_walk(bmcf, bmcf->accounts.nelts);
 }
 
 
@@ -613,7 +623,8 @@ ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
 static char *
 ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
 {
-    ngx_err_t  err;
+    char       *what;
+    ngx_err_t   err;
 
     if (walk->token == NULL) {
         walk->token = bog_memory_alloc(BOG_OAUTH_TOKEN_MAX + BOG_STATE_MAX);
@@ -636,8 +647,14 @@ ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
         return "open()";
     }
 
-    if (flock(walk->dir, LOCK_EX|LOCK_NB) == 0) {
-        return NULL;
+    what = ngx_http_bog_state_check_dir(walk->dir);
+
+    if (what == NULL) {
+        if (flock(walk->dir, LOCK_EX|LOCK_NB) == 0) {
+            return NULL;
+        }
+
+        what = "flock()";
     }
 
     err = ngx_errno;
@@ -649,7 +666,38 @@ ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
 
     ngx_set_errno(err);
 
-    return "flock()";
+    return what;
+}
+
+
+/*
+ * Whoever may write to the folder above can put a link in the folder's place:
+ * root is not to make files wherever that points to.
+ */
+
+static char *
+ngx_http_bog_state_check_dir(ngx_fd_t dir)
+{
+    ngx_core_conf_t  *ccf;
+    ngx_file_info_t   fi;
+
+    if (geteuid() != 0) {
+        return NULL;
+    }
+
+    if (ngx_fd_info(dir, &fi) == NGX_FILE_ERROR) {
+        return "fstat()";
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    if (fi.st_uid != ccf->user) {
+        ngx_set_errno(NGX_EPERM);
+        return "owner of the folder";
+    }
+
+    return NULL;
 }
 
 

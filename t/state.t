@@ -931,6 +931,48 @@ subtest 'the folder of another manager' => sub {
 };
 
 
+# The manager is stopped, so that the master has to write at its end.
+
+sub with_work_for_the_master {
+    my ($nginx, $bank) = @_;
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    ok(stored($nginx, last_token($bank), source($bank)), 'is stored');
+
+    kill STOP => manager($nginx);
+
+    $bank->revoke(last_token($bank));
+    is(get($nginx->port, '/')->{status}, 401, 'and revoked');
+    ok((wait_until { get($nginx->port, '/')->{status} == 200 }), 'another');
+}
+
+
+subtest 'a link in the place of the folder' => sub {
+    plan skip_all => 'only root writes as somebody else' if $> != 0;
+
+    my $bank = bank();
+    my $nginx = gateway($bank, user => nobody());
+    chmod 0711, $nginx->dir;
+    $nginx->start;
+
+    with_work_for_the_master($nginx, $bank);
+
+    my $other = $nginx->dir . '/other';
+    mkdir $other, 0755 or die "mkdir: $!\n";
+    rename folder($nginx), folder($nginx) . '.old' or die "rename: $!\n";
+    symlink $other, folder($nginx) or die "symlink: $!\n";
+
+    is($nginx->stop('TERM'), 0, 'stops');
+
+    opendir my $dh, $other or die "opendir: $!\n";
+    is(join(' ', grep { !/^\.\.?\z/ } readdir $dh), '', 'root writes nothing');
+    is(scalar(lines($nginx, qr/owner of the folder of state file/)), 1,
+       'and says so');
+
+    $nginx->clean_log(undef, except => qr/of state file|$killed/);
+};
+
+
 subtest 'no master process' => sub {
     my ($bank, $dies) = mortal_bank();
     my $nginx = gateway($bank, url => $bank->url('unix'), master => 0,
