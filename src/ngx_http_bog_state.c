@@ -23,6 +23,10 @@
 #define NGX_HTTP_BOG_STATE_RETRY  60000    /* after an error of the disk */
 #define NGX_HTTP_BOG_STATE_IDLE   3600000
 
+/* for a token, and for a file: one byte more tells one that is too long */
+
+#define NGX_HTTP_BOG_STATE_MEMORY  (BOG_OAUTH_TOKEN_MAX + BOG_STATE_MAX + 1)
+
 
 /* why a file is ignored, beyond what bog_state_status_e has */
 
@@ -93,7 +97,9 @@ static char *ngx_http_bog_state_write(ngx_http_bog_state_walk_t *walk,
 static char *ngx_http_bog_state_forget(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_state_remove(ngx_http_bog_state_walk_t *walk,
-    ngx_http_bog_state_t *state);
+    ngx_http_bog_account_t *account);
+static ngx_uint_t ngx_http_bog_state_others(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account);
 static void ngx_http_bog_state_failed(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account, char *what, ngx_err_t err);
 static void ngx_http_bog_state_done(ngx_http_bog_state_walk_t *walk,
@@ -365,6 +371,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
     int64_t                    left;
     ngx_int_t                  rc;
     bog_time_t                 now;
+    ngx_http_bog_slot_t       *slot;
     ngx_http_bog_record_t      record;
     ngx_http_bog_new_token_t   token;
 
@@ -408,8 +415,9 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
 
     /* the file has it */
 
-    ngx_http_bog_store_slot(account)->stored =
-        ngx_http_bog_state_mark(account->state, &record);
+    slot = ngx_http_bog_store_slot(account);
+    slot->stored = ngx_http_bog_state_mark(account->state, &record);
+    ngx_memcpy(slot->stored_id, record.id, sizeof(slot->stored_id));
 
     left = record.policy.until - now.mono;
 
@@ -585,7 +593,7 @@ ngx_http_bog_state_save(ngx_http_bog_state_walk_t *walk,
 
     if (what == NULL) {
         what = record.len ? ngx_http_bog_state_replace(walk, account, &record)
-                          : ngx_http_bog_state_remove(walk, state);
+                          : ngx_http_bog_state_remove(walk, account);
     }
 
     if (what) {
@@ -597,6 +605,10 @@ ngx_http_bog_state_save(ngx_http_bog_state_walk_t *walk,
     }
 
     slot->stored = ngx_http_bog_state_mark(state, &record);
+
+    if (record.len) {
+        ngx_memcpy(slot->stored_id, record.id, sizeof(slot->stored_id));
+    }
 
     ngx_http_bog_state_done(walk, account, &record);
 }
@@ -627,7 +639,7 @@ ngx_http_bog_state_begin(ngx_http_bog_state_walk_t *walk)
     ngx_err_t   err;
 
     if (walk->token == NULL) {
-        walk->token = bog_memory_alloc(BOG_OAUTH_TOKEN_MAX + BOG_STATE_MAX);
+        walk->token = bog_memory_alloc(NGX_HTTP_BOG_STATE_MEMORY);
 
         if (walk->token == NULL) {
             return "mmap()";
@@ -704,7 +716,7 @@ ngx_http_bog_state_check_dir(ngx_fd_t dir)
 static void
 ngx_http_bog_state_end(ngx_http_bog_state_walk_t *walk)
 {
-    bog_memory_free(walk->token, BOG_OAUTH_TOKEN_MAX + BOG_STATE_MAX);
+    bog_memory_free(walk->token, NGX_HTTP_BOG_STATE_MEMORY);
 
     if (walk->dir == NGX_INVALID_FILE) {
         return;
@@ -738,7 +750,7 @@ ngx_http_bog_state_replace(ngx_http_bog_state_walk_t *walk,
     /* it may have been dropped since it was last looked at */
 
     if (record->len == 0) {
-        return ngx_http_bog_state_remove(walk, state);
+        return ngx_http_bog_state_remove(walk, account);
     }
 
     len = ngx_http_bog_state_seal(walk, account, record);
@@ -861,7 +873,7 @@ ngx_http_bog_state_forget(ngx_http_bog_state_walk_t *walk,
         return NULL;
     }
 
-    what = ngx_http_bog_state_remove(walk, state);
+    what = ngx_http_bog_state_remove(walk, account);
 
     if (what == NULL) {
         slot->stored = mark + 1;
@@ -873,15 +885,53 @@ ngx_http_bog_state_forget(ngx_http_bog_state_walk_t *walk,
 
 static char *
 ngx_http_bog_state_remove(ngx_http_bog_state_walk_t *walk,
-    ngx_http_bog_state_t *state)
+    ngx_http_bog_account_t *account)
 {
-    if (unlinkat(walk->dir, (char *) state->name, 0) == -1
-        && ngx_errno != NGX_ENOENT)
-    {
-        return "unlinkat()";
+    if (ngx_http_bog_state_others(walk, account)) {
+        return NULL;
     }
 
+    if (unlinkat(walk->dir, (char *) account->state->name, 0) == -1) {
+        return (ngx_errno == NGX_ENOENT) ? NULL : "unlinkat()";
+    }
+
+    ngx_log_error(NGX_LOG_INFO, walk->log, 0,
+                  "\"%V\" was removed, as the API has rejected its token",
+                  &account->state->file);
+
     return NULL;
+}
+
+
+/* while a binary is upgraded, the other one may have stored a better token */
+
+static ngx_uint_t
+ngx_http_bog_state_others(ngx_http_bog_state_walk_t *walk,
+    ngx_http_bog_account_t *account)
+{
+    u_char                 id[16];
+    ssize_t                n;
+    bog_str_t              secret;
+    bog_state_t            opened;
+    ngx_http_bog_state_t  *state;
+
+    state = account->state;
+
+    n = ngx_http_bog_state_read(&state->file, walk->sealed, walk->log);
+
+    if (n == NGX_ERROR) {
+        return 0;
+    }
+
+    secret.data = state->secret.data;
+    secret.len = state->secret.len;
+
+    return bog_state_open(&opened, walk->sealed, n, &secret, account->digest)
+               == BOG_STATE_OK
+           && bog_oauth_token_id((char *) id, opened.token, opened.len) == 0
+           && ngx_memcmp(id, ngx_http_bog_store_slot(account)->stored_id,
+                         sizeof(id))
+              != 0;
 }
 
 
@@ -923,11 +973,6 @@ ngx_http_bog_state_done(ngx_http_bog_state_walk_t *walk,
         ngx_log_error(NGX_LOG_INFO, walk->log, 0,
                       "token of client id \"%V\" was written to \"%V\"",
                       &account->client_id, &state->file);
-
-    } else {
-        ngx_log_error(NGX_LOG_INFO, walk->log, 0,
-                      "\"%V\" was removed, as the API has rejected its token",
-                      &state->file);
     }
 
     if (state->err && ngx_http_bog_state_err) {

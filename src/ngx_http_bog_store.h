@@ -83,6 +83,7 @@ typedef struct {
     ngx_atomic_t           waited;          /* 1: somebody waits for a word */
     ngx_http_bog_metrics_t metrics;
     ngx_atomic_t           stored;          /* what a file has, and which one */
+    u_char                 stored_id[16];   /* of the token in it */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 

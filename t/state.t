@@ -347,6 +347,45 @@ subtest 'an upgrade of the binary while the bank is down' => sub {
 };
 
 
+subtest 'the old binary does not remove what the new one has stored' => sub {
+    my ($bank, $dies) = mortal_bank();
+    my $url = $bank->url('unix');
+    my %source = source($bank, url => $url);
+    my $nginx = gateway($bank, url => $url, daemon => 1)->start;
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    my $token = last_token($bank);
+    ok(stored($nginx, $token, %source), 'is stored');
+
+    my ($worker, $master) = ($nginx->workers, $nginx->pid);
+    $nginx->upgrade;
+    my ($other) = $nginx->workers;
+
+    kill STOP => $worker;
+    $bank->revoke($token);
+    is(get($nginx->port, '/')->{status}, 401, 'the new binary is told');
+    ok((wait_until { get($nginx->port, '/')->{status} == 200 }), 'another');
+    my $next = last_token($bank);
+    ok(stored($nginx, $next, %source), 'is stored');
+
+    $dies->();
+    kill STOP => $other;
+    kill CONT => $worker;
+    is(get($nginx->port, '/')->{status}, 401, 'the old binary is told');
+
+    kill TERM => $master;
+    ok((wait_until { !-d "/proc/$master/fd" }), 'the old binary ends');
+    kill CONT => $other;
+
+    is(get($nginx->port, '/')->{status}, 200, 'the new one serves');
+    ok(stored($nginx, $next, %source), 'and has its file');
+
+    $nginx->finish_upgrade;
+    $nginx->stop;
+    $nginx->clean_log(undef, except => qr/connect\(\) to unix/);
+};
+
+
 subtest 'the refresh comes when it was to come' => sub {
     my $bank = bank();
     my %source = source($bank);
