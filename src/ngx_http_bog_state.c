@@ -851,8 +851,8 @@ ngx_http_bog_state_write(ngx_http_bog_state_walk_t *walk, ngx_fd_t fd,
 
 
 /*
- * Another token is often there before anybody looks.  That it can be written is
- * not sure, and the one that the API has rejected is not to stay.
+ * Another token is often there before anybody looks.  It may be that it cannot
+ * be written, and the one that the API has rejected is not to stay.
  */
 
 static char *
