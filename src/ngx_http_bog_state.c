@@ -22,6 +22,7 @@
 #define NGX_HTTP_BOG_STATE_LOOK   1000     /* where nobody wakes us */
 #define NGX_HTTP_BOG_STATE_RETRY  60000    /* after an error of the disk */
 #define NGX_HTTP_BOG_STATE_IDLE   3600000
+#define NGX_HTTP_BOG_STATE_BUSY   30000    /* that others may keep us waiting */
 
 /* for a token, and for a file: one byte more tells one that is too long */
 
@@ -79,8 +80,12 @@ static void ngx_http_bog_state_ignore(ngx_str_t *file, ngx_uint_t reason,
     ngx_log_t *log);
 static void ngx_http_bog_state_woken(void);
 static void ngx_http_bog_state_timer_handler(ngx_event_t *ev);
-static ngx_uint_t ngx_http_bog_state_walk(ngx_http_bog_main_conf_t *bmcf,
+static void ngx_http_bog_state_run(void);
+static ngx_int_t ngx_http_bog_state_walk(ngx_http_bog_main_conf_t *bmcf,
     ngx_uint_t batch);
+static void ngx_http_bog_state_patience(ngx_http_bog_state_walk_t *walk);
+static void ngx_http_bog_state_locked(ngx_http_bog_main_conf_t *bmcf,
+    ngx_log_t *log);
 static void ngx_http_bog_state_save(ngx_http_bog_state_walk_t *walk,
     ngx_http_bog_account_t *account);
 static ngx_atomic_uint_t ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
@@ -126,6 +131,9 @@ static ngx_event_t                ngx_http_bog_state_timer;
 static ngx_http_bog_main_conf_t  *ngx_http_bog_state_bmcf;
 static ngx_uint_t                 ngx_http_bog_state_next;
 static ngx_err_t                  ngx_http_bog_state_err;
+static int64_t                    ngx_http_bog_state_waits;
+                                               /* mono: since when, 0: no, or
+                                                  -1: this was said */
 
 
 ngx_http_bog_state_t *
@@ -460,8 +468,9 @@ ngx_http_bog_state_manager(void *data)
         return NGX_HTTP_BOG_STATE_IDLE;
     }
 
-    return ngx_http_bog_state_walk(data, NGX_HTTP_BOG_STATE_BATCH)
-           ? 1 : NGX_HTTP_BOG_STATE_LOOK;
+    ngx_http_bog_state_run();
+
+    return NGX_HTTP_BOG_STATE_LOOK;
 }
 
 
@@ -479,10 +488,20 @@ ngx_http_bog_state_woken(void)
 static void
 ngx_http_bog_state_timer_handler(ngx_event_t *ev)
 {
+    ngx_http_bog_state_run();
+}
+
+
+/* caches may have their turn between two batches */
+
+static void
+ngx_http_bog_state_run(void)
+{
     if (ngx_http_bog_state_walk(ngx_http_bog_state_bmcf,
-                                NGX_HTTP_BOG_STATE_BATCH))
+                                NGX_HTTP_BOG_STATE_BATCH)
+        == NGX_AGAIN)
     {
-        ngx_add_timer(ev, 1);
+        ngx_add_timer(&ngx_http_bog_state_timer, 1);
     }
 }
 
@@ -505,13 +524,18 @@ ngx_http_bog_state_exit_master(ngx_cycle_t *cycle)
 
     ngx_close_listening_sockets(cycle);
 
-    (void) ngx_http_bog_state_walk(bmcf, bmcf->accounts.nelts);
+    if (ngx_http_bog_state_walk(bmcf, bmcf->accounts.nelts) == NGX_BUSY) {
+        ngx_http_bog_state_locked(bmcf, cycle->log);
+    }
 }
 
 
-/* Returns 1 where a batch was too small for all that is to be written. */
+/*
+ * NGX_AGAIN: the batch was too small for all that is to be written; NGX_BUSY:
+ * another process is writing.
+ */
 
-static ngx_uint_t
+static ngx_int_t
 ngx_http_bog_state_walk(ngx_http_bog_main_conf_t *bmcf, ngx_uint_t batch)
 {
     ngx_uint_t                   i;
@@ -540,8 +564,48 @@ ngx_http_bog_state_walk(ngx_http_bog_main_conf_t *bmcf, ngx_uint_t batch)
     }
 
     ngx_http_bog_state_end(&walk);
+    ngx_http_bog_state_patience(&walk);
 
-    return i < bmcf->accounts.nelts && !walk.busy;
+    if (walk.busy) {
+        return NGX_BUSY;
+    }
+
+    return (i < bmcf->accounts.nelts) ? NGX_AGAIN : NGX_OK;
+}
+
+
+/* one that hangs keeps all the others from writing, for as long as it does */
+
+static void
+ngx_http_bog_state_patience(ngx_http_bog_state_walk_t *walk)
+{
+    if (!walk->busy) {
+        ngx_http_bog_state_waits = 0;
+        return;
+    }
+
+    if (ngx_http_bog_state_waits == 0) {
+        ngx_http_bog_state_waits = walk->now.mono;
+        return;
+    }
+
+    if (ngx_http_bog_state_waits != -1
+        && walk->now.mono - ngx_http_bog_state_waits
+           >= NGX_HTTP_BOG_STATE_BUSY)
+    {
+        ngx_http_bog_state_waits = -1;
+        ngx_http_bog_state_locked(walk->bmcf, walk->log);
+    }
+}
+
+
+static void
+ngx_http_bog_state_locked(ngx_http_bog_main_conf_t *bmcf, ngx_log_t *log)
+{
+    ngx_log_error(NGX_LOG_WARN, log, 0,
+                  "another process is writing to \"%V\", "
+                  "tokens are not kept for a restart",
+                  &bmcf->state_path->name);
 }
 
 

@@ -966,7 +966,31 @@ subtest 'the folder of another manager' => sub {
     ok(stored($nginx, last_token($bank), source($bank)), 'when it is free, is');
     is_deeply([files($nginx)], [$path =~ s/.*\///r], 'nothing else is there');
 
+    unlike($nginx->log, qr/another process is writing/,
+           'that was not long enough to speak of it');
+
     ends($nginx);
+};
+
+
+subtest 'the folder of one that hangs' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+    my $folder = folder($nginx);
+
+    $nginx->test;
+    ok(-d $folder || mkdir($folder), 'a folder');
+
+    open my $fh, '<', $folder or die "open: $!\n";
+    flock $fh, LOCK_EX or die "flock: $!\n";
+
+    $nginx->start;
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+    is($nginx->stop, 0, 'stops');
+
+    is_deeply([files($nginx)], [], 'nothing is written');
+    my $line = qr/\[warn\] .*another process is writing to "\Q$folder\E", /;
+    is(scalar(() = $nginx->log =~ /$line/g), 1, 'which is said');
 };
 
 
