@@ -6,7 +6,7 @@
 
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_endpoint.h"
-#include "ngx_http_bog_state.h"
+#include "ngx_http_bog_manager.h"
 #include "ngx_http_bog_vault.h"
 
 
@@ -266,7 +266,7 @@ ngx_http_bog_state_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     path->conf_file = cf->conf_file->file.name.data;
     path->line = cf->conf_file->line;
-    path->manager = ngx_http_bog_state_manager;
+    path->manager = ngx_http_bog_manager;
     path->data = bmcf;
 
     bmcf->state_path = path;

@@ -6,8 +6,8 @@
 
 #include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
+#include "ngx_http_bog_manager.h"
 #include "ngx_http_bog_source.h"
-#include "ngx_http_bog_state.h"
 #include "ngx_http_bog_status.h"
 #include "ngx_http_bog_wake.h"
 
@@ -260,7 +260,7 @@ ngx_module_t  ngx_http_bog_module = {
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
-    ngx_http_bog_state_exit_master,        /* exit master */
+    ngx_http_bog_manager_exit_master,      /* exit master */
     NGX_MODULE_V1_PADDING
 };
 

@@ -10,13 +10,30 @@
 
 #include "ngx_http_bog_store.h"
 
+#include "bog_state.h"
+
 
 /*
- * The files of "bog_state_path".  The master reads them, once, before there is
- * any worker.  They are written by nginx's cache manager process, which has
- * nothing else to do while a disk is slow, and by the master at its end.  No
- * worker ever waits for a disk.
+ * The files of "bog_state_path", one an account: what they are called, what is
+ * in them, and reading them.  The master does that, once, before there is any
+ * worker; see ngx_http_bog_manager.h for writing.
  */
+
+
+struct ngx_http_bog_state_s {
+    ngx_str_t           file;
+    u_char             *name;              /* of the file in its folder, */
+    u_char             *temp;              /* and of what becomes the file */
+    ngx_atomic_uint_t   place;             /* tells one file from another */
+    ngx_str_t           secret;            /* in the vault */
+
+    /* in the process that writes */
+
+    ngx_atomic_uint_t   version;           /* of the record, last seen */
+    ngx_atomic_uint_t   failed;            /* what could not be written, */
+    ngx_err_t           err;               /* why, */
+    int64_t             retry;             /* mono: and when it may be again */
+};
 
 
 /*
@@ -30,13 +47,18 @@ ngx_http_bog_state_t *ngx_http_bog_state_create(ngx_conf_t *cf,
 void ngx_http_bog_state_init_module(ngx_cycle_t *cycle);
 
 /*
- * Writes what has changed; the manager of the path.  Returns the milliseconds
- * after which nginx is to call it again.
+ * Reads up to BOG_STATE_MAX + 1 bytes of the file into buf, one more than it
+ * may have.  Returns how many, or NGX_ERROR, where there is none, silently, or
+ * none that can be read, which is logged.
  */
-ngx_msec_t ngx_http_bog_state_manager(void *data);
+ssize_t ngx_http_bog_state_read(ngx_str_t *file, u_char *buf, ngx_log_t *log);
 
-/* Writes what came too late for the manager. */
-void ngx_http_bog_state_exit_master(ngx_cycle_t *cycle);
+/*
+ * What a file has: a token, or that the API has rejected it, and which file.
+ * Another one, after a reload, is to have it too.
+ */
+ngx_atomic_uint_t ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
+    ngx_http_bog_record_t *record);
 
 
 #endif /* _NGX_HTTP_BOG_STATE_H_INCLUDED_ */
