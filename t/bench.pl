@@ -226,16 +226,18 @@ sub status_part {
 
     $report->section('While the state is asked for', <<"END" =~ s/\n\z//r);
 $n sources, two workers, 1000 payments a second in milliseconds, while
-`bog_status prometheus`, ${\ number($length / 1e6, 1) } MB, is asked for $scrapes times a second, and
-while a file of that length is; in turn, medians of $rounds rounds.
+`bog_status prometheus`, ${\ number($length / 1e6, 1) } MB, is asked for, and while a file of that length
+is; in turn, medians of $rounds rounds. At $scrapes times a second that is ${\ number($scrapes * $length / 1e6, 0) } MB,
+which those who send and read it take from the same cores.
 END
 
-    my %name = (calm => 'nothing else', file => 'a file',
-                status => 'bog_status');
+    my %name = (calm => 'nothing else', once => 'bog_status, once a second',
+                file => "a file, $scrapes times",
+                status => "bog_status, $scrapes times");
 
     $report->table(['meanwhile', 'p50', 'p99', 'worst'],
         map { [$name{$_}, map { number($_, 2) } @{ $times->{$_} }] }
-        qw(calm file status));
+        qw(calm once file status));
 }
 
 
