@@ -16,7 +16,7 @@
 #   static-plain  the same, the module a part of it
 #
 #   -q            three suites in place of all, and the packages of trixie and
-#                 sid only: what CI does
+#                 sid only
 #   -w            the table is written to docs/versions.md, too
 #   -g CLONE      that clone of nginx has the source of releases: the module is
 #                 compiled for the last one of each branch, here; "clone" as
