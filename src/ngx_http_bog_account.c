@@ -13,11 +13,11 @@
 #include "ngx_http_bog_vault.h"
 
 
-/* how many sources have it */
+/* a name, and how many accounts were to have it */
 
 typedef struct {
     ngx_str_node_t   node;
-    ngx_uint_t       n;
+    ngx_int_t        n;
 } ngx_http_bog_name_t;
 
 
@@ -495,48 +495,59 @@ ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
 static ngx_int_t
 ngx_http_bog_account_name(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 {
-    u_char                    *p;
+    u_char     *p;
+    ngx_int_t   n;
+    ngx_str_t  *name;
+
+    name = &account->name;
+
+    name->len = account->client_id.len + 1 + account->endpoint->authority.len;
+
+    name->data = ngx_pnalloc(cf->pool, name->len + 1 + NGX_INT_T_LEN);
+    if (name->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(name->data, "%V@%V", &account->client_id,
+                    &account->endpoint->authority);
+
+    n = ngx_http_bog_account_count(cf, name);
+
+    if (n > 1) {
+        name->len = ngx_sprintf(p, "#%i", n) - name->data;
+    }
+
+    return (n == NGX_ERROR) ? NGX_ERROR : NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_bog_account_count(ngx_conf_t *cf, ngx_str_t *name)
+{
     uint32_t                   hash;
-    ngx_str_t                  key;
-    ngx_http_bog_name_t       *name;
+    ngx_http_bog_name_t       *node;
     ngx_http_bog_main_conf_t  *bmcf;
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
-    key.len = account->client_id.len + 1 + account->endpoint->authority.len;
+    hash = ngx_crc32_short(name->data, name->len);
 
-    key.data = ngx_pnalloc(cf->pool, key.len + 1 + NGX_INT_T_LEN);
-    if (key.data == NULL) {
-        return NGX_ERROR;
+    node = (ngx_http_bog_name_t *)
+               ngx_str_rbtree_lookup(&bmcf->names, name, hash);
+
+    if (node == NULL) {
+        node = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_name_t));
+        if (node == NULL) {
+            return NGX_ERROR;
+        }
+
+        node->node.str = *name;
+        node->node.node.key = hash;
+
+        ngx_rbtree_insert(&bmcf->names, &node->node.node);
     }
 
-    p = ngx_sprintf(key.data, "%V@%V", &account->client_id,
-                    &account->endpoint->authority);
-
-    account->name = key;
-
-    hash = ngx_crc32_short(key.data, key.len);
-
-    name = (ngx_http_bog_name_t *)
-               ngx_str_rbtree_lookup(&bmcf->names, &key, hash);
-
-    if (name) {
-        account->name.len = ngx_sprintf(p, "#%ui", ++name->n) - key.data;
-        return NGX_OK;
-    }
-
-    name = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_name_t));
-    if (name == NULL) {
-        return NGX_ERROR;
-    }
-
-    name->node.str = key;
-    name->node.node.key = hash;
-    name->n = 1;
-
-    ngx_rbtree_insert(&bmcf->names, &name->node.node);
-
-    return NGX_OK;
+    return ++node->n;
 }
 
 

@@ -60,6 +60,12 @@ ngx_int_t ngx_http_bog_account_get(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, ngx_uint_t make);
 
 /*
+ * Counts the accounts that are to have a name, which stays with the
+ * configuration: 1 for the first one, NGX_ERROR where memory is out.
+ */
+ngx_int_t ngx_http_bog_account_count(ngx_conf_t *cf, ngx_str_t *name);
+
+/*
  * Writes a string with a backslash before quotes and backslashes, twice as long
  * at the most.  Returns its end.
  */

@@ -132,7 +132,7 @@ static void
 ngx_http_bog_manager_run(void)
 {
     if (ngx_http_bog_manager_walk(ngx_http_bog_manager_bmcf,
-                                NGX_HTTP_BOG_MANAGER_BATCH)
+                                  NGX_HTTP_BOG_MANAGER_BATCH)
         == NGX_AGAIN)
     {
         ngx_add_timer(&ngx_http_bog_manager_timer, 1);
@@ -172,9 +172,9 @@ ngx_http_bog_manager_exit_master(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_http_bog_manager_walk(ngx_http_bog_main_conf_t *bmcf, ngx_uint_t batch)
 {
-    ngx_uint_t                   i;
-    ngx_http_bog_account_t     **account;
-    ngx_http_bog_walk_t    walk;
+    ngx_uint_t                i;
+    ngx_http_bog_walk_t       walk;
+    ngx_http_bog_account_t  **account;
 
     ngx_memzero(&walk, sizeof(ngx_http_bog_walk_t));
 
@@ -485,7 +485,6 @@ static size_t
 ngx_http_bog_manager_seal(ngx_http_bog_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
 {
-    bog_str_t              secret;
     bog_state_t            opened;
     ngx_http_bog_state_t  *state;
 
@@ -497,10 +496,8 @@ ngx_http_bog_manager_seal(ngx_http_bog_walk_t *walk,
     opened.token = walk->token;
     opened.len = record->len;
 
-    secret.data = state->secret.data;
-    secret.len = state->secret.len;
-
-    return bog_state_seal(walk->sealed, &opened, &secret, account->digest);
+    return bog_state_seal(walk->sealed, &opened, &state->secret,
+                          account->digest);
 }
 
 
@@ -597,7 +594,6 @@ ngx_http_bog_manager_others(ngx_http_bog_walk_t *walk,
 {
     u_char                 id[16];
     ssize_t                n;
-    bog_str_t              secret;
     bog_state_t            opened;
     ngx_http_bog_state_t  *state;
 
@@ -609,10 +605,8 @@ ngx_http_bog_manager_others(ngx_http_bog_walk_t *walk,
         return 0;
     }
 
-    secret.data = state->secret.data;
-    secret.len = state->secret.len;
-
-    return bog_state_open(&opened, walk->sealed, n, &secret, account->digest)
+    return bog_state_open(&opened, walk->sealed, n, &state->secret,
+                          account->digest)
                == BOG_STATE_OK
            && bog_oauth_token_id((char *) id, opened.token, opened.len) == 0
            && ngx_memcmp(id, ngx_http_bog_store_slot(account)->stored_id,

@@ -72,13 +72,9 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     report->fetching = ngx_http_bog_store_leased(&report->record, now);
     report->state = ngx_http_bog_report_state(policy, now, report->fetching);
 
-    /* the clock that comes first counts, as everywhere */
+    /* a policy has the times of its token, by the same names */
 
-    left = ngx_min(policy->expires - now->mono,
-                   policy->until_wall + policy->expires - policy->until
-                   - now->wall);
-
-    report->expires = now->wall + left;
+    report->expires = now->wall + ngx_http_bog_token_left(policy, now);
 
     left = report->fetching ? 0 : bog_policy_next(policy, now) - now->mono;
 
@@ -94,9 +90,7 @@ ngx_http_bog_report_state(bog_policy_t *policy, bog_time_t *now,
         return NGX_HTTP_BOG_MISSING;
     }
 
-    if (fetching
-        || now->mono >= policy->refresh || now->wall >= policy->refresh_wall)
-    {
+    if (fetching || ngx_http_bog_token_refreshing(policy, now)) {
         return NGX_HTTP_BOG_REFRESHING;
     }
 

@@ -19,8 +19,6 @@
 #define NGX_HTTP_BOG_STATE_FUTURE  (BOG_STATE_FAILED + 3)
 
 
-static ngx_uint_t ngx_http_bog_state_alike(ngx_http_bog_main_conf_t *bmcf,
-    u_char *name);
 static void ngx_http_bog_state_load(ngx_http_bog_account_t *account,
     ngx_log_t *log);
 static ngx_uint_t ngx_http_bog_state_check_file(ngx_str_t *file, ngx_fd_t fd,
@@ -50,9 +48,9 @@ ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
     ngx_str_t *secret)
 {
     size_t                     len;
-    u_char                    *last;
-    ngx_str_t                 *dir;
-    ngx_uint_t                 n;
+    u_char                    *last, *copy;
+    ngx_int_t                  n;
+    ngx_str_t                 *dir, name;
     ngx_http_bog_state_t      *state;
     ngx_http_bog_main_conf_t  *bmcf;
 
@@ -68,24 +66,33 @@ ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
 
     state->file.data = ngx_pnalloc(cf->pool, dir->len + 1 + len);
     state->temp = ngx_pnalloc(cf->pool, len + sizeof(".tmp") - 1);
-    state->secret.data = ngx_http_bog_vault_alloc(bmcf->requests, secret->len);
+    copy = ngx_http_bog_vault_alloc(bmcf->requests, secret->len);
 
-    if (state->file.data == NULL || state->temp == NULL
-        || state->secret.data == NULL)
-    {
+    if (state->file.data == NULL || state->temp == NULL || copy == NULL) {
         return NULL;
     }
 
-    ngx_memcpy(state->secret.data, secret->data, secret->len);
+    ngx_memcpy(copy, secret->data, secret->len);
+
+    state->secret.data = copy;
     state->secret.len = secret->len;
 
     state->name = ngx_sprintf(state->file.data, "%V/", dir);
     last = ngx_hex_dump(state->name, digest, NGX_HTTP_BOG_STATE_NAME / 2);
 
-    n = ngx_http_bog_state_alike(bmcf, state->name);
+    /* those that differ in nothing but the secret are told apart by order */
 
-    if (n) {
-        last = ngx_sprintf(last, "-%ui", n + 1);
+    name.data = state->name;
+    name.len = last - state->name;
+
+    n = ngx_http_bog_account_count(cf, &name);
+
+    if (n == NGX_ERROR) {
+        return NULL;
+    }
+
+    if (n > 1) {
+        last = ngx_sprintf(last, "-%i", n);
     }
 
     *last = '\0';
@@ -96,29 +103,6 @@ ngx_http_bog_state_create(ngx_conf_t *cf, u_char digest[BOG_OAUTH_DIGEST_LEN],
     ngx_sprintf(state->temp, "%s.tmp%Z", state->name);
 
     return state;
-}
-
-
-/* those that differ in nothing but the secret are told apart by order */
-
-static ngx_uint_t
-ngx_http_bog_state_alike(ngx_http_bog_main_conf_t *bmcf, u_char *name)
-{
-    ngx_uint_t                i, n;
-    ngx_http_bog_account_t  **account;
-
-    account = bmcf->accounts.elts;
-    n = 0;
-
-    for (i = 0; i < bmcf->accounts.nelts; i++) {
-        if (ngx_memcmp(account[i]->state->name, name, NGX_HTTP_BOG_STATE_NAME)
-            == 0)
-        {
-            n++;
-        }
-    }
-
-    return n;
 }
 
 
@@ -164,7 +148,6 @@ ngx_http_bog_state_load(ngx_http_bog_account_t *account, ngx_log_t *log)
     u_char                *buf;
     size_t                 size;
     ssize_t                n;
-    bog_str_t              secret;
     bog_state_t            opened;
     bog_state_status_e     status;
     ngx_http_bog_state_t  *state;
@@ -186,10 +169,8 @@ ngx_http_bog_state_load(ngx_http_bog_account_t *account, ngx_log_t *log)
     n = ngx_http_bog_state_read(&state->file, buf, log);
 
     if (n != NGX_ERROR) {
-        secret.data = state->secret.data;
-        secret.len = state->secret.len;
-
-        status = bog_state_open(&opened, buf, n, &secret, account->digest);
+        status = bog_state_open(&opened, buf, n, &state->secret,
+                                account->digest);
 
         if (status == BOG_STATE_OK) {
             ngx_http_bog_state_restore(account, &opened, log);

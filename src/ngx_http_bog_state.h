@@ -25,7 +25,7 @@ struct ngx_http_bog_state_s {
     u_char             *name;              /* of the file in its folder, */
     u_char             *temp;              /* and of what becomes the file */
     ngx_atomic_uint_t   place;             /* tells one file from another */
-    ngx_str_t           secret;            /* in the vault */
+    bog_str_t           secret;            /* in the vault */
 
     /* in the process that writes */
 

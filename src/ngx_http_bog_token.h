@@ -39,6 +39,14 @@ typedef struct {
     ((now)->mono >= (token)->refresh || (now)->wall >= (token)->refresh_wall)
 
 
+/* milliseconds to its end, by the clock on which that comes first */
+
+#define ngx_http_bog_token_left(token, now)                                   \
+    ngx_min((token)->expires - (now)->mono,                                   \
+            (token)->until_wall + ((token)->expires - (token)->until)         \
+            - (now)->wall)
+
+
 /* Tells the time on both clocks, as of this turn of the event loop. */
 static ngx_inline void ngx_http_bog_now(bog_time_t *now);
 

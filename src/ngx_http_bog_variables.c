@@ -190,10 +190,9 @@ ngx_http_bog_variable_expires(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
     u_char                *p;
-    int64_t                left, left_wall;
+    int64_t                left;
     bog_time_t             now;
     ngx_http_bog_view_t   *view;
-    ngx_http_bog_token_t  *token;
 
     view = ngx_http_bog_variable_view(r, v, &now);
 
@@ -201,12 +200,8 @@ ngx_http_bog_variable_expires(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    token = view->token;
-
-    left = token->expires - now.mono;
-    left_wall = token->until_wall + (token->expires - token->until) - now.wall;
-
-    left = ngx_max(ngx_min(left, left_wall), 0);
+    left = ngx_http_bog_token_left(view->token, &now);
+    left = ngx_max(left, 0);
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
     if (p == NULL) {
