@@ -518,6 +518,11 @@ sub judge_token_requests {
     for my $r (sort { $a->{time} <=> $b->{time} } @requests) {
         my $last = $last{$r->{key}};
 
+        # a new binary has its own memory, and who dies or stops tells nobody
+        $failures{$r->{key}} = 0
+            if $last && during($last->{time} - $margin, $r->{time},
+                               qr/^(?!reload)/);
+
         if ($last && $r->{time} < earliest($last, $failures{$r->{key}})
                                   - $margin)
         {
