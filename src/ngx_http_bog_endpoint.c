@@ -231,7 +231,10 @@ ngx_http_bog_endpoint_uri(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint,
     }
 
     endpoint->uri.data[0] = '/';
-    ngx_memcpy(endpoint->uri.data + 1, u->uri.data, u->uri.len);
+
+    if (u->uri.len) {
+        ngx_memcpy(endpoint->uri.data + 1, u->uri.data, u->uri.len);
+    }
 
     return NGX_OK;
 }

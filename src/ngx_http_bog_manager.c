@@ -47,6 +47,8 @@ static void ngx_http_bog_manager_locked(ngx_http_bog_main_conf_t *bmcf,
     ngx_log_t *log);
 static void ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
     ngx_http_bog_account_t *account);
+static char *ngx_http_bog_manager_store(ngx_http_bog_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_manager_begin(ngx_http_bog_walk_t *walk);
 static char *ngx_http_bog_manager_check_dir(ngx_fd_t dir);
 static void ngx_http_bog_manager_end(ngx_http_bog_walk_t *walk);
@@ -279,20 +281,10 @@ ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
 
     walk->files++;
 
-    what = ngx_http_bog_manager_begin(walk);
+    what = ngx_http_bog_manager_store(walk, account, &record);
 
     if (walk->busy) {
         return;
-    }
-
-    if (what == NULL) {
-        what = ngx_http_bog_manager_forget(walk, account, &record);
-    }
-
-    if (what == NULL) {
-        what = record.len
-               ? ngx_http_bog_manager_replace(walk, account, &record)
-               : ngx_http_bog_manager_remove(walk, account);
     }
 
     if (what) {
@@ -310,6 +302,27 @@ ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
     }
 
     ngx_http_bog_manager_done(walk, account, &record);
+}
+
+
+static char *
+ngx_http_bog_manager_store(ngx_http_bog_walk_t *walk,
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
+{
+    char  *what;
+
+    what = ngx_http_bog_manager_begin(walk);
+
+    if (what == NULL) {
+        what = ngx_http_bog_manager_forget(walk, account, record);
+    }
+
+    if (what) {
+        return what;
+    }
+
+    return record->len ? ngx_http_bog_manager_replace(walk, account, record)
+                       : ngx_http_bog_manager_remove(walk, account);
 }
 
 
