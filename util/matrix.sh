@@ -31,7 +31,7 @@ logs=$root/build/matrix
 page=$root/docs/versions.md
 
 suites='answers captures clients hold log refresh rejected reload signals
-        sources start variables wire'
+        sources start state status variables wire'
 quick='log start wire'
 rows='bullseye-static bullseye-plain
       bookworm-package bookworm-beside bookworm-static bookworm-plain
