@@ -25,7 +25,8 @@ our $PATH = '/auth/realms/bog/protocol/openid-connect/token';
 
 # %opt: credentials => { id => secret or list of secrets }, verify => 0 to
 # answer whatever is asked, tls => { cert, key [, client_ca, protocols] },
-# unix => path, ipv6 => 1; address and port of the plain listener.
+# unix => path, ipv6 => 1; address and port of the plain listener; at => where
+# the others listen, { tls => [address, port], api_tls => [address, port] }.
 
 sub new {
     my ($class, %opt) = @_;
@@ -33,8 +34,8 @@ sub new {
     my %listeners = (
         token => _inet($opt{address} // '127.0.0.1', $opt{port}),
         api   => _inet('127.0.0.1'),
-        $opt{tls}  ? (tls     => _inet('127.0.0.1'),
-                      api_tls => _inet('127.0.0.1')) : (),
+        $opt{tls}  ? (tls     => _inet(_at(\%opt, 'tls')),
+                      api_tls => _inet(_at(\%opt, 'api_tls'))) : (),
         $opt{ipv6} ? (ipv6 => _inet('::1')) : (),
         $opt{unix} ? (unix => _unix($opt{unix})) : (),
     );
@@ -52,6 +53,9 @@ sub new {
 
     return $self;
 }
+
+
+sub _at { @{ $_[0]{at}{$_[1]} // ['127.0.0.1'] } }
 
 
 sub _inet {

@@ -1,0 +1,135 @@
+# walk.pl PAGE: see util/walk.sh.
+#
+# The walk of a page, "getting-started" or "install", typed as it is written,
+# but for what takes a network, which was typed before. The bank's names lead to
+# the stand-ins of t/lib. This is for a machine of its own: it changes
+# /etc/resolv.conf, the system's authorities, and what the page changes.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Cwd 'abs_path';
+use Test::More;
+
+use Bog::Bank;
+use Bog::CA;
+use Bog::DNS;
+use Bog::FirstOrder;
+use Bog::Leak;
+use Bog::Util qw(slurp spew);
+use Bog::Walk;
+
+my $root = abs_path("$FindBin::Bin/..");
+my @logs = ('/var/log/nginx/error.log', '/var/log/nginx/access.log');
+
+my %walk = ('getting-started' => \&getting_started, install => \&install);
+my $walk_page = $walk{ $ARGV[0] // '' } // die "usage: walk.pl PAGE\n";
+
+
+# The bank by its own names, on its own port.
+
+sub bank {
+    my ($token, $api, %credentials) = @_;
+
+    my $ca = Bog::CA->shared;
+    my ($token_at, $api_at) = ('127.0.0.2', '127.0.0.3');
+
+    my $bank = Bog::Bank->new(
+        credentials => \%credentials,
+        tls => $ca->cert(name => $token, san => ["DNS:$token", "DNS:$api"]),
+        at  => { tls => [$token_at, 443], api_tls => [$api_at, 443] },
+    );
+
+    my $dns = Bog::DNS->new(port => 53);
+    $dns->answer($token => [$token_at]);
+    $dns->answer($api => [$api_at]);
+
+    spew('/etc/resolv.conf', "nameserver 127.0.0.1\n");
+    spew('/usr/local/share/ca-certificates/bank.crt', slurp($ca->path));
+    is(system('update-ca-certificates > /dev/null 2>&1'), 0, 'authorities');
+
+    return ($bank, $dns);
+}
+
+
+sub nothing_leaked {
+    my ($secret, $id) = @_;
+
+    my $leak = Bog::Leak->new;
+    $leak->secret("$secret\n", $id);
+
+    cmp_ok(-s $logs[1], '>', 0, 'requests are logged');
+    is(join("\n", map { $leak->in_file($_) } @logs), '',
+       'and nothing that must not be');
+}
+
+
+sub getting_started {
+    my ($bank, $dns) = bank(qw(oauth2-sandbox.bog.ge api-sandbox.bog.ge),
+                            $Bog::FirstOrder::ID => $Bog::FirstOrder::SECRET);
+
+    # of what Debian's systemctl for machines without an init says by itself
+    my $walk = Bog::Walk->new(folder => $root,
+                              env => { PYTHONWARNINGS => 'ignore' });
+    my $first = Bog::FirstOrder->new(bank => $bank, walk => $walk,
+                                     api => 'https://api-sandbox.bog.ge');
+
+    $first->step($_) for $first->steps;
+    $first->check;
+
+    nothing_leaked($Bog::FirstOrder::SECRET, $Bog::FirstOrder::ID);
+    $walk->end;
+}
+
+
+# The three commands, the first of which has installed the package; and what the
+# page goes on to.
+
+sub install {
+    my ($id, $secret) = (8282, 's3cret of a merchant');
+    my ($bank, $dns) = bank(qw(oauth2.bog.ge api.bog.ge), $id => $secret);
+
+    my ($build, $three, $try)
+        = Bog::Walk::indented(slurp("$root/docs/install.md"), 'Debian');
+    my @readme = Bog::Walk::indented(slurp("$root/README.md"), 'Installing');
+
+    is($three->{commands} =~ tr/\n//, 3, 'three commands');
+    ok((grep { $_->{commands} eq $three->{commands} } @readme),
+       'the same as those of the README');
+    is($three->{commands} =~ s/^apt install .*\n//mgr =~ tr/\n//, 2,
+       'one of them to install the package');
+
+    # what Debian does where there is an init
+    is(system('service nginx start > /dev/null'), 0, 'nginx runs');
+
+    my $walk = Bog::Walk->new(folder => $root);
+
+    spew("$root/client_secret", "$secret\n", 0600);
+    $three->{commands} =~ s/^apt install .*\n//m;
+    $walk->step($three);
+
+    my $printed = $walk->step($try);
+    my ($token) = map { $_->{token} } $bank->tokens;
+
+    like($printed, qr/^HTTP\/1\.1\ 200\ OK\r$/m, 'the API answers');
+    like($printed, qr/"authorization":"Bearer \Q$token\E"/,
+         'to a request with the token');
+
+    is_deeply([map { "$_->{method} $_->{uri} $_->{state}" }
+               $bank->api_requests], ['GET /payments/ valid'],
+              'what the API was asked');
+    is_deeply([map { $_->{client} } $bank->requests], [$id],
+              'one token request');
+
+    nothing_leaked($secret, $id);
+    $walk->end;
+    system 'service nginx stop > /dev/null';
+}
+
+
+$walk_page->();
+
+done_testing;
