@@ -30,13 +30,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 logs=$root/build/matrix
 page=$root/docs/versions.md
 
-suites='answers captures clients hold log refresh rejected reload signals
-        sources start state status variables wire'
+suites='answers captures clients hold log protocols refresh rejected reload
+        signals sources start state status variables wire'
 quick='log start wire'
 rows='bullseye-static bullseye-plain
       bookworm-package bookworm-beside bookworm-static bookworm-plain
       bookworm-static-plain
-      trixie-package trixie-static trixie-plain trixie-static-plain
+      trixie-package trixie-beside trixie-static trixie-plain trixie-static-plain
       sid-package sid-static sid-plain sid-static-plain'
 
 flags='--with-http_ssl_module --with-http_v2_module
@@ -174,6 +174,8 @@ packages() {
         *-beside)   say "$others" ;;
         # nginx before 1.21.5 knows nothing of PCRE2
         bullseye-*) say libpcre3-dev ;;
+        # a client for HTTP/3
+        trixie-* | sid-*) say ngtcp2-client ;;
     esac
 }
 
