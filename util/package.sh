@@ -10,34 +10,10 @@
 
 set -eu
 
-root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=suites.sh
+. "$(dirname "$0")/suites.sh"
+
 share=$root/build/chroot/share
-failed=
-
-say() {
-    printf '%s\n' "$*"
-}
-
-in_chroot() {
-    sh util/chroot.sh "$@" >> "$log" 2>&1
-}
-
-# step WHAT COMMAND [ARGUMENT...]
-
-step() {
-    what=$1
-    shift
-
-    if "$@"; then
-        say "$suite: $what"
-        return
-    fi
-
-    tail -n 40 "$log"
-    say "$suite: FAILED: $what"
-    failed=yes
-    return 1
-}
 
 # An earlier version is the same one by another number.
 
@@ -97,15 +73,4 @@ check() {
     sed -n 's/^.*# \([0-9]* requests, .*\)/'"$suite"': \1/p' "$log"
 }
 
-cd "$root"
-
-[ $# -gt 0 ] || set -- bookworm trixie
-mkdir -p build
-
-for suite; do
-    log=$root/build/package.$suite.log
-    : > "$log"
-    check || :
-done
-
-[ -z "$failed" ] || exit 1
+check_suites package "$@"

@@ -10,33 +10,8 @@
 
 set -eu
 
-root=$(cd "$(dirname "$0")/.." && pwd)
-failed=
-
-say() {
-    printf '%s\n' "$*"
-}
-
-in_chroot() {
-    sh util/chroot.sh "$@" >> "$log" 2>&1
-}
-
-# step WHAT COMMAND [ARGUMENT...]
-
-step() {
-    what=$1
-    shift
-
-    if "$@"; then
-        say "$suite: $what"
-        return
-    fi
-
-    tail -n 40 "$log"
-    say "$suite: FAILED: $what"
-    failed=yes
-    return 1
-}
+# shellcheck source-path=SCRIPTDIR source=suites.sh
+. "$(dirname "$0")/suites.sh"
 
 # The page's own commands that take a network, and the order they have in it.
 # What the stand-ins need comes after, lest the page be helped by it; and, where
@@ -96,15 +71,4 @@ check() {
         && step 'install: a token injected, after three commands' injected
 }
 
-cd "$root"
-
-[ $# -gt 0 ] || set -- bookworm trixie
-mkdir -p build
-
-for suite; do
-    log=$root/build/walk.$suite.log
-    : > "$log"
-    check || :
-done
-
-[ -z "$failed" ] || exit 1
+check_suites walk "$@"
