@@ -9,7 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use List::Util qw(max min);
+use List::Util qw(first max min);
 
 use Bog::Bank;
 use Bog::Chaos::Load;
@@ -366,6 +366,16 @@ sub tokens {
                                 $request->{answered} + $delay + $margin),
             until => $request->{time} + $life - min(5, $life / 10) - $margin,
         };
+    }
+
+    # the one that came last is in use, though it may live shorter
+    for my $i (reverse 0 .. $#requests - 1) {
+        my $old = $token{ $requests[$i]{token} // '' } or next;
+        my $new = first { $_ && $_->{key} eq $old->{key} }
+                  map { $token{ $_->{token} // '' } }
+                  @requests[$i + 1 .. $#requests];
+
+        $old->{until} = min($old->{until}, $new->{until}) if $new;
     }
 
     for (@api) {

@@ -175,7 +175,7 @@ packages() {
         # nginx before 1.21.5 knows nothing of PCRE2
         bullseye-*) say libpcre3-dev ;;
         # a client for HTTP/3
-        trixie-* | sid-*) say ngtcp2-client ;;
+        trixie-*)   say ngtcp2-client ;;
     esac
 }
 
