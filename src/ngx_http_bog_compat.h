@@ -21,6 +21,20 @@
 #endif
 
 
+#if (nginx_version >= 1029000)
+
+#define ngx_http_bog_top_early_hints()  ngx_http_top_early_hints_filter
+#define ngx_http_bog_set_top_early_hints(filter)                              \
+    ngx_http_top_early_hints_filter = (filter)
+
+#else
+
+#define ngx_http_bog_top_early_hints()  NULL
+#define ngx_http_bog_set_top_early_hints(filter)
+
+#endif
+
+
 #if (nginx_version >= 1027002)
 
 #define ngx_http_bog_parse_chunked(r, b, ctx)                                 \

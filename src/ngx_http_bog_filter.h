@@ -17,5 +17,14 @@
  */
 void ngx_http_bog_filter_init(void);
 
+/*
+ * nginx makes its chains of filters anew while it configures, in all of its
+ * processes to come.  Where that fails in the middle, the old configuration
+ * goes on, and a worker that takes the place of another would lack all filters
+ * that come after.  So the chains are kept as they were, and put back.
+ */
+void ngx_http_bog_filter_keep(void);
+void ngx_http_bog_filter_put_back(void);
+
 
 #endif /* _NGX_HTTP_BOG_FILTER_H_INCLUDED_ */

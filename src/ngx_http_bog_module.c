@@ -12,7 +12,9 @@
 #include "ngx_http_bog_wake.h"
 
 
+static ngx_int_t ngx_http_bog_preconfigure(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_bog_init_handler(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init_module(ngx_cycle_t *cycle);
 
 
@@ -235,7 +237,7 @@ static ngx_command_t  ngx_http_bog_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_bog_module_ctx = {
-    ngx_http_bog_add_variables,            /* preconfiguration */
+    ngx_http_bog_preconfigure,             /* preconfiguration */
     ngx_http_bog_init,                     /* postconfiguration */
 
     ngx_http_bog_create_main_conf,         /* create main configuration */
@@ -266,17 +268,42 @@ ngx_module_t  ngx_http_bog_module = {
 
 
 static ngx_int_t
+ngx_http_bog_preconfigure(ngx_conf_t *cf)
+{
+    ngx_http_bog_filter_keep();
+
+    return ngx_http_bog_add_variables(cf);
+}
+
+
+static ngx_int_t
 ngx_http_bog_init(ngx_conf_t *cf)
+{
+    if (ngx_http_bog_check_credentials(cf) != NGX_OK
+        || ngx_http_bog_init_members(cf) != NGX_OK
+        || ngx_http_bog_init_handler(cf) != NGX_OK)
+    {
+        ngx_http_bog_filter_put_back();
+        return NGX_ERROR;
+    }
+
+    /*
+     * whatever the configuration says: where it fails further on, that of
+     * before may need the filter
+     */
+
+    ngx_http_bog_filter_init();
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_init_handler(ngx_conf_t *cf)
 {
     ngx_http_handler_pt        *h;
     ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_core_main_conf_t  *cmcf;
-
-    if (ngx_http_bog_check_credentials(cf) != NGX_OK
-        || ngx_http_bog_init_members(cf) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
@@ -292,8 +319,6 @@ ngx_http_bog_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_bog_hold_handler;
-
-    ngx_http_bog_filter_init();
 
     return NGX_OK;
 }

@@ -6,10 +6,11 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Uncompress::Gunzip 'gunzip';
 use Test::More;
 
 use Bog::Bank;
-use Bog::Client qw(get parallel steady);
+use Bog::Client qw(get parallel steady header);
 use Bog::Nginx;
 use Bog::Util 'wait_until';
 
@@ -218,6 +219,64 @@ subtest 'a reload that fails' => sub {
 
     ends($nginx, except => qr{\[emerg\].*secret/main});
 };
+
+
+# A worker that takes the place of another has what the master has at that time,
+# of a configuration that failed as well: filters of all modules, and ours.
+
+my %failing = (
+    'in the module' => sub {
+        conf($_[0], more => 'bog_ssl_trusted_certificate /nonexistent;')
+            =~ s{http://(?=\S+/token)}{https://}r
+    },
+    'after it, without a source' => sub {
+        'log_format bad $nothing;'
+            . conf($_[0]) =~ s/bog_\w+\s[^;]*;|proxy_set_header.*//gr
+    },
+);
+
+for my $where (sort keys %failing) {
+    subtest "a reload that fails $where, then a worker" => sub {
+        my $bank = bank();
+        my $nginx = gateway($bank, files => { 'html/a' => 'a' x 100 });
+
+        my $static = 'location /a { root %%DIR%%/html; gzip on;
+                                    gzip_types *; gzip_min_length 1; }';
+        $nginx->conf(conf($bank) =~ s/(?=location)/$static/r);
+        $nginx->reload(wait_old => 1);
+
+        my $token = get($nginx->port, '/')->{body};
+
+        # the second one finds what the first one has left
+        for (1, 2) {
+            $nginx->conf($failing{$where}->($bank));
+            ok(!eval { $nginx->reload; 1 }, 'it fails');
+        }
+
+        $nginx->kill_worker($_) for $nginx->workers;
+
+        my $answer = get($nginx->port, '/a');
+        is($answer->{body}, 'a' x 100, 'a file');
+
+        my @same = ['If-None-Match', header($answer, 'ETag')];
+        is(get($nginx->port, '/a', headers => \@same)->{status}, 304,
+           'that has not changed');
+
+        my @gzip = ['Accept-Encoding', 'gzip'];
+        my $zipped = get($nginx->port, '/a', headers => \@gzip)->{body};
+        gunzip(\$zipped, \my $text);
+        is($text, 'a' x 100, 'compressed');
+
+        ok($bank->revoke(($bank->tokens)[-1]{token}), 'the bank ends a token');
+        is(get($nginx->port, '/')->{status}, 401, 'the API rejects it');
+
+        $answer = get($nginx->port, '/');
+        is($answer->{status}, 200, 'that is seen');
+        isnt($answer->{body}, $token, 'another one');
+
+        ends($nginx, except => qr{nothing"|/nonexistent|on signal 9});
+    };
+}
 
 
 subtest 'a source that goes and comes back' => sub {
