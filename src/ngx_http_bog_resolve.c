@@ -17,6 +17,7 @@ static void ngx_http_bog_resolve_handler(ngx_resolver_ctx_t *ctx);
 static void ngx_http_bog_resolve_known(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_resolve_add(ngx_http_bog_fetch_t *fetch,
     struct sockaddr *sockaddr, socklen_t socklen);
+static void ngx_http_bog_resolve_suit(ngx_http_bog_fetch_t *fetch);
 
 
 void
@@ -101,6 +102,8 @@ ngx_http_bog_resolve_handler(ngx_resolver_ctx_t *ctx)
         return;
     }
 
+    ngx_http_bog_resolve_suit(fetch);
+
     fetch->resolved(fetch);
 }
 
@@ -121,6 +124,8 @@ ngx_http_bog_resolve_known(ngx_http_bog_fetch_t *fetch)
     if (fetch->naddrs == 0) {
         fetch->failure.error = BOG_ERROR_RESOLVE;
     }
+
+    ngx_http_bog_resolve_suit(fetch);
 
     fetch->resolved(fetch);
 }
@@ -148,6 +153,39 @@ ngx_http_bog_resolve_add(ngx_http_bog_fetch_t *fetch,
     addr->socklen = socklen;
 
     fetch->naddrs++;
+}
+
+
+/*
+ * From "bog_bind" there is no way to an address of another family, and nginx
+ * would not try the next one then.  Where all are so, it says what is wrong.
+ */
+
+static void
+ngx_http_bog_resolve_suit(ngx_http_bog_fetch_t *fetch)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_upstream_local_t  *local;
+
+    local = fetch->account->upstream.local;
+
+    if (local == NULL) {
+        return;
+    }
+
+    n = 0;
+
+    for (i = 0; i < fetch->naddrs; i++) {
+        if (fetch->addrs[i].sockaddr->sa_family
+            == local->addr->sockaddr->sa_family)
+        {
+            fetch->addrs[n++] = fetch->addrs[i];
+        }
+    }
+
+    if (n) {
+        fetch->naddrs = n;
+    }
 }
 
 

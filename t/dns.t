@@ -152,4 +152,34 @@ subtest 'an address that is down' => sub {
 };
 
 
+# nginx begins with any of the addresses: of so many one was always wrong.
+
+subtest 'from an address of one family' => sub {
+    my ($bank, $dns) = (bank(), Bog::DNS->new);
+    $dns->answer($name => ['::1', '127.0.0.1']);
+
+    my $sources = join '', map {
+        "location /$_/ { bog_token_param n $_;
+                         proxy_pass http://127.0.0.1:${\ $bank->api_port }; }"
+    } 1 .. 20;
+
+    my $nginx = gateway($bank, $dns, <<"END");
+        bog_bind 127.0.0.1;
+
+        server {
+            listen 127.0.0.1:%%PORT_1%%;
+            resolver 127.0.0.1:${\ $dns->port };
+            $sources
+        }
+END
+    $nginx->start;
+
+    ok($bank->wait_count(answered => 21), 'all have their tokens');
+    is($bank->count, 21, 'at once');
+    unlike($nginx->log, qr/token request failed/, 'nothing fails');
+
+    ends($nginx);
+};
+
+
 done_testing;
