@@ -85,6 +85,11 @@ subtest 'the date' => sub {
 
     like($text, qr/\A\.Dd ${month}[a-z]* $day, $year$/m,
          'the manual is of the day of the version');
+    like(slurp("$root/debian/changelog"),
+         qr/\A.*?^ -- [^>]*>  \w+, $day $month $year /ms,
+         'and the package of Debian');
+    like(slurp("$root/rpm/nginx-mod-http-bog.spec"),
+         qr/^%changelog\n\* \w+ $month $day $year /m, 'and the RPM');
 };
 
 
