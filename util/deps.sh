@@ -315,6 +315,7 @@ for_test() {
     optional 'metrics and alerts, with Prometheus' for_metrics
     optional 'the page, with Chromium' for_page
     optional 'the form of the manual, with mandoc' for_manual
+    optional 'modules of others, beside this one' for_beside
 }
 
 for_lint() {
@@ -327,21 +328,22 @@ for_coverage() {
     require lcov
 }
 
-# Lua and njs are what the module is compared with.
-
 for_bench() {
     for_test
     require valgrind wrk nghttp2-client gnuplot-nox
-    optional 'Lua, with its nginx module' module lua
-    optional 'njs, with its nginx module' module js
 }
 
-module() {
-    if installed "libnginx-mod-http-$1"; then
-        return
-    fi
+# Of Debian's nginx. The first two are what the module is compared with, too.
 
-    install "libnginx-mod-http-$1"
+for_beside() {
+    [ -z "${NGINX_SRC:-}" ] || return 0
+
+    wanted=$(missing libnginx-mod-http-lua libnginx-mod-http-js \
+                     libnginx-mod-http-headers-more-filter \
+                     libnginx-mod-http-brotli-filter \
+                     libnginx-mod-http-modsecurity)
+
+    [ -z "$wanted" ] || install "$wanted"
 }
 
 for_diagrams() {

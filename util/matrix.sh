@@ -9,7 +9,7 @@
 #
 #   package       Debian's nginx, from its package
 #   beside        the same with Lua, njs, headers-more, Brotli and ModSecurity
-#                 loaded before the module
+#                 loaded before the module, and a suite in which they work
 #   static        Debian's source of nginx, with debugging, threads and, where
 #                 there is, HTTP/3, the module a part of it
 #   plain         Debian's source, without debugging, threads and --with-compat
@@ -245,6 +245,9 @@ test_row() {
     : > "$share/gcc"
     : > "$share/from"
 
+    also=
+    [ "$kind" != beside ] || also=beside
+
     environment > "$logs/environment"
     set --
     while read -r line; do
@@ -257,7 +260,7 @@ test_row() {
     in_chroot -k "$suite-matrix" "$suite" env "$@" \
               sh -euc "$prepare" sh "$kind" $(packages) \
         && in_chroot -n -k "$suite-matrix" "$suite" env "$@" \
-              sh -euc "$run" sh "$kind" $suites \
+              sh -euc "$run" sh "$kind" $suites $also \
         || status=$?
 
     from=$(describe)
