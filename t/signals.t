@@ -11,7 +11,7 @@ use Test::More;
 use Bog::Bank;
 use Bog::Client qw(get parallel);
 use Bog::Nginx;
-use Bog::Util qw(now timeout wait_until);
+use Bog::Util qw(now slurp timeout wait_until);
 
 my $killed = qr/exited on signal 9/;
 
@@ -55,7 +55,13 @@ sub fetcher {
 
     my ($port) = ($bank->requests)[-1]{peer} =~ / ([0-9]+)\z/;
 
-    return $nginx->worker_of_port($port);
+    my $pid = $nginx->worker_of_port($port);
+
+    diag("nobody has port $port: workers ", join(' ', $nginx->workers), "\n",
+         map { slurp($_) } '/proc/net/tcp', $nginx->dir . '/notice.log')
+        unless $pid;
+
+    return $pid;
 }
 
 
