@@ -1195,7 +1195,7 @@ END
         is(length $before, $size, 'a file');
 
         my $remount = sub {
-            system('nsenter', '-t', $nginx->pid, '-m', 'mount', '-o',
+            system('nsenter', '-t', $nginx->pid, '-m', '-r', 'mount', '-o',
                    "remount,$_[0]", $dir) == 0 or die "no remount\n";
         };
 
