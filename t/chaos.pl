@@ -9,7 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use List::Util qw(first max min);
+use List::Util qw(max min);
 
 use Bog::Bank;
 use Bog::Chaos::Load;
@@ -369,13 +369,14 @@ sub tokens {
     }
 
     # the one that came last is in use, though it may live shorter
-    for my $i (reverse 0 .. $#requests - 1) {
-        my $old = $token{ $requests[$i]{token} // '' } or next;
-        my $new = first { $_ && $_->{key} eq $old->{key} }
-                  map { $token{ $_->{token} // '' } }
-                  @requests[$i + 1 .. $#requests];
+    my %next;
 
-        $old->{until} = min($old->{until}, $new->{until}) if $new;
+    for (reverse @requests) {
+        my $token = $token{ $_->{token} // '' } or next;
+        my $next = $next{ $token->{key} };
+
+        $token->{until} = min($token->{until}, $next->{until}) if $next;
+        $next{ $token->{key} } = $token;
     }
 
     for (@api) {
