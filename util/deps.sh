@@ -1,7 +1,7 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet|diagrams|source
-#         |deb|chroot [PACKAGE...]
+# deps.sh build|demo|test|core|beside|lint|fuzz|coverage|bench|fleet|diagrams
+#         |source|deb|chroot [PACKAGE...]
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
@@ -341,6 +341,7 @@ for_beside() {
     wanted=$(missing libnginx-mod-http-lua libnginx-mod-http-js \
                      libnginx-mod-http-headers-more-filter \
                      libnginx-mod-http-brotli-filter \
+                     libnginx-mod-http-brotli-static \
                      libnginx-mod-http-modsecurity)
 
     [ -z "$wanted" ] || install "$wanted"
@@ -436,12 +437,12 @@ for_clock() {
 }
 
 case ${1:-} in
-    build | demo | test | core | lint | fuzz | coverage | bench | fleet \
-        | diagrams | source | deb | chroot)
+    build | demo | test | core | beside | lint | fuzz | coverage | bench \
+        | fleet | diagrams | source | deb | chroot)
         ;;
     *)
-        die 'usage: deps.sh build|demo|test|core|lint|fuzz|coverage|bench|fleet
-               |diagrams|source|deb|chroot [PACKAGE...]'
+        die 'usage: deps.sh build|demo|test|core|beside|lint|fuzz|coverage|bench
+               |fleet|diagrams|source|deb|chroot [PACKAGE...]'
         ;;
 esac
 

@@ -36,18 +36,14 @@ quick='log start wire'
 rows='bullseye-static bullseye-plain
       bookworm-package bookworm-beside bookworm-static bookworm-plain
       bookworm-static-plain
-      trixie-package trixie-beside trixie-static trixie-plain trixie-static-plain
+      trixie-package trixie-beside trixie-static trixie-plain
+      trixie-static-plain
       sid-package sid-static sid-plain sid-static-plain'
 
 flags='--with-http_ssl_module --with-http_v2_module
        --with-http_auth_request_module --with-http_stub_status_module
        --with-http_addition_module --with-http_slice_module
        --with-http_sub_module --with-http_realip_module'
-
-others='libnginx-mod-http-lua libnginx-mod-http-js
-        libnginx-mod-http-headers-more-filter
-        libnginx-mod-http-brotli-filter libnginx-mod-http-brotli-static
-        libnginx-mod-http-modsecurity'
 
 write=
 clone=
@@ -114,7 +110,8 @@ prepare='
         cd bog
     fi
 
-    sh util/deps.sh core nghttp2-client "$@"'
+    sh util/deps.sh core nghttp2-client "$@"
+    [ "$kind" != beside ] || sh util/deps.sh beside'
 
 # shellcheck disable=SC2016
 run='
@@ -171,7 +168,6 @@ environment() {
 
 packages() {
     case $row in
-        *-beside)   say "$others" ;;
         # nginx before 1.21.5 knows nothing of PCRE2
         bullseye-*) say libpcre3-dev ;;
         # a client for HTTP/3
