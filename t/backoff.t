@@ -657,7 +657,8 @@ subtest 'Retry-After' => sub {
 # --- all is well: who waits is answered, and each recovery is one line
 
 subtest 'all is well again' => sub {
-    my $bank = Bog::Bank->new(port => $refused, verify => 0);
+    my $bank = Bog::Bank->new(at     => { token => ['127.0.0.1', $refused] },
+                              verify => 0);
     $endpoint->call('well');
 
     $nginx->reload;

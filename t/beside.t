@@ -14,7 +14,6 @@ use Bog::Bank;
 use Bog::Client qw(get parallel header);
 use Bog::Nginx;
 
-my $folder = '/usr/lib/nginx/modules';
 my $debian = Bog::Nginx::binary() =~ m{^(?:/usr/sbin/)?nginx\z};
 
 # loaded for each nginx then
@@ -29,13 +28,11 @@ sub modules {
 
     return [] unless grep { !$loaded{$_} } @names;
 
-    my @paths = map { "$folder/$_.so" } @names;
-
-    return $debian && !grep({ !-e } @paths) ? \@paths : undef;
+    return $debian ? Bog::Nginx->modules_of_debian(@names) : undef;
 }
 
 
-# A gateway whose token the bank holds.  %opt: http, and files for Bog::Nginx.
+# A gateway whose token the bank holds.  %opt: http, and what Bog::Nginx takes.
 
 sub cold {
     my ($modules, $locations, %opt) = @_;
@@ -65,7 +62,6 @@ sub cold {
             $locations
         }
 END
-    $nginx->file($_, $opt{files}{$_}) for keys %{ $opt{files} // {} };
     $nginx->start;
 
     return ($bank, $nginx);

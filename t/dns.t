@@ -112,7 +112,7 @@ subtest 'silence' => sub {
 
 subtest 'a change of address' => sub {
     my ($old, $dns) = (bank(), Bog::DNS->new(ttl => 1));
-    my $new = bank(address => '127.0.0.2', port => $old->port);
+    my $new = bank(at => { token => ['127.0.0.2', $old->port] });
 
     $_->answer(expires_in => 4) for $old, $new;
     $dns->answer($name => ['127.0.0.1']);

@@ -86,7 +86,7 @@ END
 
 subtest 'the address changes, then the name server falls silent' => sub {
     my $old = bank();
-    my $new = bank(address => '127.0.0.2', port => $old->port);
+    my $new = bank(at => { token => ['127.0.0.2', $old->port] });
 
     my $dns = Bog::DNS->new(address => $server, port => 53);
     $dns->answer($name => ['127.0.0.1']);

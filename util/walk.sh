@@ -13,7 +13,7 @@ set -eu
 # shellcheck source-path=SCRIPTDIR source=suites.sh
 . "$(dirname "$0")/suites.sh"
 
-# The page's own commands that take a network, and the order they have in it.
+# The page's own commands that take a network, in the order that they have there.
 # What the stand-ins need comes after, lest the page be helped by it; and, where
 # there is no init, a systemctl.
 

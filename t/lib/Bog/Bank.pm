@@ -25,14 +25,14 @@ our $PATH = '/auth/realms/bog/protocol/openid-connect/token';
 
 # %opt: credentials => { id => secret or list of secrets }, verify => 0 to
 # answer whatever is asked, tls => { cert, key [, client_ca, protocols] },
-# unix => path, ipv6 => 1; address and port of the plain listener; at => where
-# the others listen, { tls => [address, port], api_tls => [address, port] }.
+# unix => path, ipv6 => 1; at => where some listen,
+# { token => [address, port], tls => ..., api_tls => ... }.
 
 sub new {
     my ($class, %opt) = @_;
 
     my %listeners = (
-        token => _inet($opt{address} // '127.0.0.1', $opt{port}),
+        token => _inet(_at(\%opt, 'token')),
         api   => _inet('127.0.0.1'),
         $opt{tls}  ? (tls     => _inet(_at(\%opt, 'tls')),
                       api_tls => _inet(_at(\%opt, 'api_tls'))) : (),

@@ -221,6 +221,17 @@ sub since {
 }
 
 
+# The paths of modules of Debian's nginx, undef where one is not there.
+
+sub modules_of_debian {
+    my ($class, @names) = @_;
+
+    my @paths = map { "/usr/lib/nginx/modules/$_.so" } @names;
+
+    return (grep { !-e } @paths) ? undef : \@paths;
+}
+
+
 # Whether a configure option, such as http_stub_status_module, is there.
 
 sub has { $_[0]->_built("with-$_[1]") }

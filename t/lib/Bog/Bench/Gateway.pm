@@ -95,9 +95,7 @@ my %modules = (
 sub _modules {
     my ($self, $way) = @_;
 
-    my @paths = map { "/usr/lib/nginx/modules/$_.so" } @{ $modules{$way} // [] };
-
-    return (grep { !-e } @paths) ? undef : \@paths;
+    return Bog::Nginx->modules_of_debian(@{ $modules{$way} // [] });
 }
 
 
