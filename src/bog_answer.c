@@ -19,6 +19,11 @@
  */
 #define BOG_OAUTH_MSEC_MAX   ((int64_t) 1 << 60)
 
+/* milliseconds by which two clocks differ that agree, and that do not */
+
+#define BOG_OAUTH_AGREE      30000
+#define BOG_OAUTH_DIFFER     60000
+
 
 static bog_answer_status_e bog_oauth_parse(json_t **root, bog_arena_t *a,
     const char *text, size_t len);
@@ -35,6 +40,7 @@ static int bog_oauth_sextet(unsigned char ch);
 static bog_answer_status_e bog_oauth_lifetime(bog_answer_t *answer,
     const json_t *root, const json_t *claims,
     const bog_answer_rules_t *rules);
+static int64_t bog_oauth_clock(const bog_answer_rules_t *rules, int64_t iat);
 static int64_t bog_oauth_expires_in(const json_t *value, int64_t clock);
 static int bog_oauth_claim(const json_t *claims, const char *name,
     int64_t *msec);
@@ -152,8 +158,12 @@ bog_oauth_token(bog_answer_t *answer, const json_t *root)
 
     len = json_string_length(value);
 
-    if (len > BOG_OAUTH_TOKEN_MAX || !bog_oauth_b64token(token, len)) {
+    if (!bog_oauth_b64token(token, len)) {
         return BOG_ANSWER_BAD_TOKEN;
+    }
+
+    if (len > BOG_OAUTH_TOKEN_MAX) {
+        return BOG_ANSWER_TOO_LARGE;
     }
 
     /* the string is ours: it lies in the arena, and jansson is done with it */
@@ -339,31 +349,38 @@ static bog_answer_status_e
 bog_oauth_lifetime(bog_answer_t *answer, const json_t *root,
     const json_t *claims, const bog_answer_rules_t *rules)
 {
-    int64_t  clock, exp, lifetime;
+    int64_t  clock, exp, iat, left, lifetime;
 
-    /* the answer's own clock, so that ours may differ from the bank's */
-
-    clock = rules->date;
-
-    if (clock < 0
-        && (!bog_oauth_claim(claims, "iat", &clock) || clock <= 0))
-    {
-        clock = rules->now;
+    if (!bog_oauth_claim(claims, "iat", &iat) || iat <= 0) {
+        iat = -1;
     }
+
+    clock = bog_oauth_clock(rules, iat);
 
     lifetime = bog_oauth_expires_in(json_object_get(root, "expires_in"),
                                     clock);
 
     if (bog_oauth_claim(claims, "exp", &exp)) {
 
-        if (exp <= clock) {
+        left = exp - clock;
+
+        if (left <= 0 && exp > rules->now) {
+
+            /* the answer's clock alone says that the token has expired */
+
+            left = exp - ((iat == -1 || iat >= exp) ? rules->now : iat);
+        }
+
+        if (left <= 0) {
             return BOG_ANSWER_EXPIRED;
         }
 
-        if (lifetime == 0 || lifetime > exp - clock) {
-            lifetime = exp - clock;
+        if (lifetime == 0 || lifetime > left) {
+            lifetime = left;
         }
     }
+
+    answer->stated = (lifetime != 0);
 
     if (lifetime == 0) {
         lifetime = rules->default_lifetime;
@@ -376,6 +393,30 @@ bog_oauth_lifetime(bog_answer_t *answer, const json_t *root,
     answer->lifetime = lifetime;
 
     return BOG_ANSWER_OK;
+}
+
+
+/*
+ * Absolute times count against the answer's own clock, so that ours may be
+ * wrong: the Date, else the time at which the token was issued.  Where the Date
+ * is far from ours, and the token's issuer agrees with us, the Date is wrong.
+ */
+
+static int64_t
+bog_oauth_clock(const bog_answer_rules_t *rules, int64_t iat)
+{
+    if (rules->date < 0) {
+        return (iat == -1) ? rules->now : iat;
+    }
+
+    if (iat != -1
+        && llabs(rules->date - rules->now) > BOG_OAUTH_DIFFER
+        && llabs(iat - rules->now) <= BOG_OAUTH_AGREE)
+    {
+        return (iat > rules->now) ? iat : rules->now;
+    }
+
+    return rules->date;
 }
 
 

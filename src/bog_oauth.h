@@ -51,9 +51,10 @@ typedef enum {
     BOG_ANSWER_OK = 0,
     BOG_ANSWER_NOT_JSON,        /* not one strict JSON object */
     BOG_ANSWER_NO_TOKEN,        /* no "access_token", or not a string */
-    BOG_ANSWER_BAD_TOKEN,       /* not a b64token of 1 to 16384 bytes */
+    BOG_ANSWER_BAD_TOKEN,       /* not a b64token (RFC 6750, 2.1) */
+    BOG_ANSWER_TOO_LARGE,       /* a token of over 16384 bytes */
     BOG_ANSWER_BAD_TYPE,        /* "token_type" is not Bearer */
-    BOG_ANSWER_EXPIRED,         /* the token's "exp" has passed */
+    BOG_ANSWER_EXPIRED,         /* "exp" has passed by every clock */
     BOG_ANSWER_NO_MEMORY
 } bog_answer_status_e;
 
@@ -74,6 +75,8 @@ typedef struct {
                                                 a terminating zero */
     size_t                token_len;
     int64_t               lifetime;          /* milliseconds, above zero */
+    unsigned              stated:1;          /* the answer or the token tells
+                                                the lifetime */
     unsigned              type_missing:1;    /* there was no "token_type" */
 } bog_answer_t;
 

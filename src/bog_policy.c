@@ -12,18 +12,32 @@
 #define BOG_POLICY_GUARD            5000    /* the last seconds of a token */
 
 #define BOG_POLICY_APART             200    /* two fetches, at the least */
+#define BOG_POLICY_SECOND           1000    /* what servers count in */
+
+/*
+ * Servers whose clocks or replicas lag behind refuse a token that was issued a
+ * moment ago.
+ */
+
+#define BOG_POLICY_NEWBORN          3000    /* given out after this, */
+#define BOG_POLICY_DOUBT           10000    /* taken back before this */
+
+#define BOG_POLICY_SILENT_FIRST     1000    /* no answer; with the random part */
+#define BOG_POLICY_SILENT_MAX       8000    /* 10 seconds at most */
 
 #define BOG_POLICY_FAILED_FIRST     1000
 #define BOG_POLICY_FAILED_MAX      60000
 
-#define BOG_POLICY_REJECTED_FIRST   5000
+#define BOG_POLICY_REJECTED_FIRST   5000    /* credentials */
 #define BOG_POLICY_REJECTED_MAX   300000
 
-#define BOG_POLICY_DROPPED_FIRST    5000    /* between two tokens given up */
-#define BOG_POLICY_DROPPED_MAX    300000
+#define BOG_POLICY_FORCED_FIRST     5000    /* fetches forced by the API */
+#define BOG_POLICY_FORCED_MAX     300000
 
 #define BOG_POLICY_ASKED_MIN        1000
 #define BOG_POLICY_ASKED_MAX      300000
+
+#define BOG_POLICY_RELOADS          5000    /* fetches allowed by reloads */
 
 
 static int64_t bog_policy_guard(int64_t lifetime);
@@ -66,10 +80,27 @@ bog_policy_valid(const bog_policy_t *p, const bog_time_t *now)
 }
 
 
+bog_token_e
+bog_policy_token(const bog_policy_t *p, const bog_time_t *now)
+{
+    if (now->mono < p->mature
+        && now->mono < p->old_until && now->wall < p->old_until_wall)
+    {
+        return BOG_TOKEN_OLD;
+    }
+
+    if (p->withheld || !bog_policy_valid(p, now)) {
+        return BOG_TOKEN_NONE;
+    }
+
+    return BOG_TOKEN_CURRENT;
+}
+
+
 int64_t
 bog_policy_next(const bog_policy_t *p, const bog_time_t *now)
 {
-    if (bog_policy_valid(p, now) && now->wall < p->refresh_wall) {
+    if (now->wall < p->refresh_wall) {
         return bog_policy_max(p->refresh, p->retry);
     }
 
@@ -118,14 +149,49 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
         return 0;
     }
 
+    if (!p->withheld) {
+        next.mature = now->mono + BOG_POLICY_NEWBORN;
+        next.old_until = p->until;
+        next.old_until_wall = p->until_wall;
+        next.old_expires = p->expires;
+    }
+
     /* a new token does not mean that the API takes it */
 
+    next.rejected = p->rejected;
     next.rejections = p->rejections;
-    next.reject = p->reject;
+    next.reloaded = p->reloaded;
 
     *p = next;
 
     return 1;
+}
+
+
+/*
+ * Some servers hand out the same token until it ends, and count its lifetime
+ * down: asking them earlier brings nothing.
+ */
+
+void
+bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
+{
+    int64_t  less;
+
+    less = bog_policy_max(p->expires - (start->mono + lifetime), 0);
+
+    p->expires -= less;
+    p->until -= less;
+    p->until_wall -= less;
+    p->refresh = p->expires + BOG_POLICY_SECOND;
+    p->refresh_wall = p->until_wall + (p->refresh - p->until);
+
+    p->retry = start->mono + BOG_POLICY_APART;
+    p->failures = 0;
+    p->error = BOG_ERROR_NONE;
+    p->status = 0;
+    p->asked = 0;
+    p->withheld = 0;
 }
 
 
@@ -185,6 +251,8 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
 
     p->error = f->error;
     p->status = f->status;
+    p->asked = (f->retry_after >= 0);
+    p->withheld = 0;
 
     delay = bog_policy_delay(p, f);
 
@@ -193,56 +261,95 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
 }
 
 
-/*
- * One part of an API may say 401 whatever the token.  So a token is not given
- * up where none can take its place at once, and ever more seldom while this
- * goes on: all other requests need it.
- */
-
 int
-bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, uint32_t rnd)
+bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 {
-    int64_t  delay;
+    if (token == BOG_TOKEN_OLD) {
 
-    if (!bog_policy_valid(p, now)
-        || now->mono < p->reject
-        || (p->failures && now->mono < p->retry))
+        if (now->mono >= p->mature) {
+            return 0;
+        }
+
+        p->mature = 0;
+        p->old_until = 0;
+
+        if (!p->doubted) {
+            return 1;
+        }
+
+    } else if (now->mono < p->mature - BOG_POLICY_NEWBORN + BOG_POLICY_DOUBT
+               && now->mono < p->old_until && now->wall < p->old_until_wall)
     {
-        return 0;
+        if (p->doubted) {
+            return 0;
+        }
+
+        p->mature = p->old_until;
+        p->doubted = 1;
+
+        return 1;
     }
 
-    delay = bog_policy_backoff(BOG_POLICY_DROPPED_FIRST,
-                               BOG_POLICY_DROPPED_MAX, p->rejections);
+    /*
+     * One part of an API may say 401 whatever the token.  So such fetches come
+     * ever more seldom, as long as the API accepts no token.
+     */
 
-    /* as long again without a rejection, and it is the first one */
-
-    if (now->mono - p->reject > delay) {
-        p->rejections = 0;
+    if (p->withheld
+        || !bog_policy_valid(p, now)
+        || (p->asked && now->mono < p->retry)
+        || (p->rejected
+            && now->mono - p->rejected
+               < bog_policy_backoff(BOG_POLICY_FORCED_FIRST,
+                                    BOG_POLICY_FORCED_MAX, p->rejections)))
+    {
+        return 0;
     }
 
     if (p->rejections < UINT32_MAX) {
         p->rejections++;
     }
 
-    delay = bog_policy_backoff(BOG_POLICY_DROPPED_FIRST,
-                               BOG_POLICY_DROPPED_MAX, p->rejections);
+    p->rejected = now->mono;
+    p->withheld = 1;
 
-    p->reject = now->mono + delay + bog_policy_random(delay / 10, rnd);
+    p->refresh = now->mono;
+    p->refresh_wall = now->wall;
 
-    p->expires = 0;
-    p->until = 0;
-    p->until_wall = 0;
-    p->refresh = 0;
-    p->refresh_wall = 0;
+    /* a failure need not be waited for: the server may have come back */
+
+    if (p->failures) {
+        p->retry = now->mono;
+    }
 
     return 1;
 }
 
 
 void
-bog_policy_retry(bog_policy_t *p)
+bog_policy_accepted(bog_policy_t *p)
 {
-    p->retry = 0;
+    p->rejections = 0;
+}
+
+
+int
+bog_policy_reload(bog_policy_t *p, const bog_time_t *now)
+{
+    int64_t  retry;
+
+    retry = p->reloaded ? bog_policy_max(p->reloaded + BOG_POLICY_RELOADS,
+                                         now->mono)
+                        : now->mono;
+
+    if (p->failures == 0 || p->asked || p->retry <= retry) {
+        return 0;
+    }
+
+    p->retry = retry;
+    p->reloaded = retry;
+
+    return 1;
 }
 
 
@@ -256,21 +363,32 @@ bog_policy_guard(int64_t lifetime)
 static int64_t
 bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f)
 {
-    int64_t  delay;
+    int64_t  delay, asked;
 
-    if (f->error == BOG_ERROR_REJECTED) {
-        return bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
-                                  BOG_POLICY_REJECTED_MAX, p->failures);
+    asked = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
+    asked = bog_policy_min(asked, BOG_POLICY_ASKED_MAX);
+
+    switch (f->error) {
+
+    case BOG_ERROR_REJECTED:
+        delay = bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
+                                   BOG_POLICY_REJECTED_MAX, p->failures);
+
+        return p->asked ? bog_policy_max(delay, asked) : delay;
+
+    case BOG_ERROR_RESOLVE:
+    case BOG_ERROR_CONNECT:
+    case BOG_ERROR_TLS:
+    case BOG_ERROR_TIMEOUT:
+        return bog_policy_backoff(BOG_POLICY_SILENT_FIRST,
+                                  BOG_POLICY_SILENT_MAX, p->failures);
+
+    default:
+        return p->asked ? asked
+                        : bog_policy_backoff(BOG_POLICY_FAILED_FIRST,
+                                             BOG_POLICY_FAILED_MAX,
+                                             p->failures);
     }
-
-    if ((f->status == 429 || f->status == 503) && f->retry_after >= 0) {
-        delay = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
-
-        return bog_policy_min(delay, BOG_POLICY_ASKED_MAX);
-    }
-
-    return bog_policy_backoff(BOG_POLICY_FAILED_FIRST, BOG_POLICY_FAILED_MAX,
-                              p->failures);
 }
 
 

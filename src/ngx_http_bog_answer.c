@@ -31,6 +31,7 @@ static char  *ngx_http_bog_answer_faults[] = {
     "the answer is not a JSON object",
     "the answer has no \"access_token\"",
     "the answer's \"access_token\" is not a Bearer token",
+    "the token is too large",
     "the answer's \"token_type\" is not \"Bearer\"",
     "the answer's token has expired already",
     "no memory to read the answer"
@@ -76,7 +77,9 @@ ngx_http_bog_answer_read(ngx_http_bog_fetch_t *fetch)
         return;
     }
 
-    if (fetch->answer.status.code == NGX_HTTP_OK) {
+    if (fetch->answer.status.code == NGX_HTTP_OK
+        || fetch->answer.status.code == NGX_HTTP_CREATED)
+    {
         ngx_http_bog_answer_success(fetch);
 
     } else {
@@ -127,8 +130,23 @@ ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
         status = BOG_ANSWER_NO_MEMORY;
     }
 
+    if (status == BOG_ANSWER_NO_TOKEN) {
+
+        /* some servers send errors with status 200 */
+
+        ngx_http_bog_answer_refusal(fetch);
+        fetch->failure.retry_after = -1;
+
+        if (fetch->code_len) {
+            return;
+        }
+
+        fetch->failure.status = 0;
+    }
+
     if (status != BOG_ANSWER_OK) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
+        fetch->failure.error = (status == BOG_ANSWER_TOO_LARGE)
+                               ? BOG_ERROR_TOO_LARGE : BOG_ERROR_MALFORMED;
         fetch->fault = ngx_http_bog_answer_faults[status];
         return;
     }
@@ -143,41 +161,47 @@ ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
     fetch->token.data = (u_char *) answer.token;
     fetch->token.len = answer.token_len;
     fetch->token.lifetime = answer.lifetime;
+    fetch->token.stated = answer.stated;
     fetch->token.start = fetch->sent;
 }
 
 
+/*
+ * A status of 401 is about the credentials, and so are two error codes, whatever
+ * the status (RFC 6749, 5.2).  Any other may be of a firewall, say.
+ */
+
 static void
 ngx_http_bog_answer_refusal(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t  status;
+    ngx_str_t  *code;
 
-    status = fetch->answer.status.code;
+    static ngx_str_t  codes[] = {
+        ngx_string("invalid_client"),
+        ngx_string("unauthorized_client"),
+        ngx_null_string
+    };
 
-    fetch->failure.status = (uint32_t) status;
-
-    switch (status) {
-
-    case NGX_HTTP_BAD_REQUEST:
-    case NGX_HTTP_UNAUTHORIZED:
-    case NGX_HTTP_FORBIDDEN:
-        fetch->failure.error = BOG_ERROR_REJECTED;
-        break;
-
-    case NGX_HTTP_TOO_MANY_REQUESTS:
-    case NGX_HTTP_SERVICE_UNAVAILABLE:
-        fetch->failure.retry_after = ngx_http_bog_answer_retry(fetch);
-
-        /* fall through */
-
-    default:
-        fetch->failure.error = BOG_ERROR_HTTP;
-    }
+    fetch->failure.error = BOG_ERROR_HTTP;
+    fetch->failure.status = (uint32_t) fetch->answer.status.code;
+    fetch->failure.retry_after = ngx_http_bog_answer_retry(fetch);
 
     fetch->code_len = bog_oauth_error(fetch->code,
                               (char *) fetch->answer.body,
                               fetch->answer.body_len,
                               ngx_http_bog_answer_arena, BOG_OAUTH_ARENA);
+
+    if (fetch->failure.status == NGX_HTTP_UNAUTHORIZED) {
+        fetch->failure.error = BOG_ERROR_REJECTED;
+    }
+
+    for (code = codes; code->len; code++) {
+        if (fetch->code_len == code->len
+            && ngx_memcmp(fetch->code, code->data, code->len) == 0)
+        {
+            fetch->failure.error = BOG_ERROR_REJECTED;
+        }
+    }
 }
 
 

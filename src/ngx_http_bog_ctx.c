@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_ctx.h"
 
 
@@ -20,7 +21,8 @@ static ngx_http_bog_token_t *ngx_http_bog_first_token(ngx_http_request_t *r,
     ngx_http_bog_source_t *source);
 static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_token_t *token);
-static ngx_uint_t ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx);
+static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
+static ngx_uint_t ngx_http_bog_ctx_rejected(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
 static ngx_int_t ngx_http_bog_watch_end(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_end(void *data);
@@ -85,7 +87,7 @@ ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source,
     if (ctx->source != source) {
         ctx->source = source;
         ctx->refused = 0;
-        ngx_http_bog_fill_ctx(ctx, now);
+        ngx_http_bog_fill_ctx(ctx, now, 0);
 
     } else if (!ctx->given) {
         ngx_http_bog_renew_ctx(ctx, now);
@@ -118,8 +120,8 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 
     has_view = ctx->has_view;
 
-    if (ctx->token && ngx_http_bog_ctx_dropped(ctx)) {
-        ngx_http_bog_fill_ctx(ctx, &now);
+    if (ctx->token == NULL || ngx_http_bog_ctx_rejected(ctx)) {
+        ngx_http_bog_fill_ctx(ctx, &now, 1);
 
     } else if (ctx->given) {
         ngx_http_bog_renew_ctx(ctx, &now);
@@ -150,10 +152,10 @@ ngx_http_bog_first_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
     }
 
     ctx->source = source;
-    ctx->kept = source->token;
+    ctx->kept = source->fresh;
     ctx->kept->refs++;
 
-    ngx_http_bog_set_token(ctx, source->token);
+    ngx_http_bog_set_token(ctx, source->fresh);
 
     ctx->given = 1;
 
@@ -185,15 +187,15 @@ ngx_http_bog_view_ctx(ngx_http_bog_ctx_t *ctx)
 void
 ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 {
+    char                   *outcome;
     ngx_int_t               rc;
-    ngx_uint_t              level;
+    ngx_uint_t              level, status;
+    ngx_http_upstream_t    *u;
     ngx_http_bog_source_t  *source;
 
-    if (r->upstream == NULL
-        || r->upstream == ctx->answered
-        || r->upstream->headers_in.status_n != NGX_HTTP_UNAUTHORIZED
-        || !ctx->given)
-    {
+    u = r->upstream;
+
+    if (u == NULL || u == ctx->answered || !ctx->given) {
         return;
     }
 
@@ -205,35 +207,88 @@ ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 
 #endif
 
+    source = ctx->source;
+    status = u->headers_in.status_n;
+
+    if (status < NGX_HTTP_BAD_REQUEST) {
+
+        if (status) {
+            ngx_http_bog_source_accept(source, ctx->token);
+        }
+
+        return;
+    }
+
+    if (status != NGX_HTTP_UNAUTHORIZED && !ngx_http_bog_invalid_token(u)) {
+        return;
+    }
+
     /* what is given from now on is for another one */
 
-    ctx->answered = r->upstream;
+    ctx->answered = u;
     ctx->given = 0;
-
-    source = ctx->source;
 
     ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
 
     rc = ngx_http_bog_source_reject(source, ctx->token);
 
-    if (rc == NGX_OK) {
+    switch (rc) {
+
+    case NGX_OK:
         ngx_http_bog_metrics_count(source->slot->metrics.rejected);
+
+        level = NGX_LOG_WARN;
+        outcome = "is replaced";
+        break;
+
+    case NGX_DONE:
+        level = NGX_LOG_INFO;
+        outcome = "has been replaced already";
+        break;
+
+    default: /* NGX_DECLINED */
+        level = NGX_LOG_INFO;
+        outcome = "is kept";
     }
 
-    level = (rc == NGX_OK) ? NGX_LOG_WARN : NGX_LOG_INFO;
-
     ngx_log_error(level, r->connection->log, 0,
-                  "token \"%*s\" of client id \"%V\" was rejected, it is %s",
+                  "token \"%*s\" of client id \"%V\" was rejected, it %s",
                   sizeof(ctx->token->id), ctx->token->id,
-                  &source->account->client_id,
-                  (rc == NGX_OK) ? "dropped" : "kept");
+                  &source->account->client_id, outcome);
 }
 
 
-/* not twice in one event: another worker may drop it between the two */
+/* RFC 6750, 3: Bearer realm="...", error="invalid_token" */
 
 static ngx_uint_t
-ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx)
+ngx_http_bog_invalid_token(ngx_http_upstream_t *u)
+{
+    u_char           *p, *last;
+    ngx_table_elt_t  *h;
+
+    for (h = u->headers_in.www_authenticate;
+         h;
+         h = ngx_http_bog_next_header(h))
+    {
+        last = h->value.data + h->value.len;
+
+        p = ngx_strlcasestrn(h->value.data, last, (u_char *) "bearer", 6 - 1);
+
+        if (p && ngx_strlcasestrn(p, last, (u_char *) "error=\"invalid_token\"",
+                                  21 - 1))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* not twice in one event: another worker may reject it between the two */
+
+static ngx_uint_t
+ngx_http_bog_ctx_rejected(ngx_http_bog_ctx_t *ctx)
 {
     if (ngx_current_msec - ctx->looked < NGX_HTTP_BOG_STABLE) {
         return 0;
@@ -241,7 +296,7 @@ ngx_http_bog_ctx_dropped(ngx_http_bog_ctx_t *ctx)
 
     ctx->looked = ngx_current_msec;
 
-    return ngx_http_bog_source_dropped(ctx->source, ctx->token);
+    return ngx_http_bog_source_rejected(ctx->source, ctx->token);
 }
 
 
@@ -253,7 +308,7 @@ ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
     }
 
     if (ngx_current_msec - ctx->filled >= NGX_HTTP_BOG_STABLE) {
-        ngx_http_bog_fill_ctx(ctx, now);
+        ngx_http_bog_fill_ctx(ctx, now, 0);
     }
 }
 
@@ -332,11 +387,12 @@ ngx_http_bog_end(void *data)
  */
 
 void
-ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now, ngx_uint_t any)
 {
     ngx_http_bog_token_t  *token;
 
-    token = ngx_http_bog_source_token(ctx->source, now);
+    token = any ? ngx_http_bog_source_any_token(ctx->source, now)
+                : ngx_http_bog_source_token(ctx->source, now);
 
     if (token && token != ctx->kept) {
 

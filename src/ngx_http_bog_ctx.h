@@ -98,9 +98,8 @@ ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
     ngx_http_bog_source_t *source, bog_time_t *now);
 
 /*
- * Returns the token for the request, or NULL; never one that has ended, or
- * that another worker has dropped, even where it was given to the request
- * before.
+ * Returns the token for the request, or NULL; never one that has ended, and
+ * one that the API has rejected only where there is no other.
  */
 ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_request_t *r,
     ngx_http_bog_source_t *source);
@@ -111,12 +110,16 @@ ngx_http_bog_token_t *ngx_http_bog_give_token(ngx_http_request_t *r,
  */
 ngx_http_bog_view_t *ngx_http_bog_view_ctx(ngx_http_bog_ctx_t *ctx);
 
-/* Takes what the source has now for the request. */
-void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+/*
+ * Takes what the source has now for the request.  With "any" that may be a
+ * token that the API has rejected, where there is no other.
+ */
+void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now,
+    ngx_uint_t any);
 
 /*
- * Looks at the answer that the request's upstream gave: a 401 to a request
- * that was given a token means that the token is rejected (RFC 6750, 3.1).
+ * Looks at the answer that the request's upstream gave, to a request that was
+ * given a token: has the API accepted that, or rejected it?
  */
 void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 

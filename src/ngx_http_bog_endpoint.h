@@ -27,6 +27,7 @@ struct ngx_http_bog_endpoint_s {
     ngx_uint_t                     naddrs;
 
     ngx_http_upstream_srv_conf_t  *upstream;    /* an upstream {} block */
+    ngx_http_bog_fetches_t        *fetches;     /* of a worker */
 
     unsigned                       ssl:1;
     unsigned                       no_port:1;

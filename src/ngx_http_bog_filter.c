@@ -66,11 +66,7 @@ ngx_http_bog_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    if (r->upstream
-        && r->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
-    {
-        ngx_http_bog_check_answer(r, ctx);
-    }
+    ngx_http_bog_check_answer(r, ctx);
 
     /* error_page has found another answer */
 

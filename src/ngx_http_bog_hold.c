@@ -21,7 +21,8 @@ static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
-    ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t wait);
+    ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t next,
+    bog_time_t *now);
 static void ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode);
 static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, int64_t wait);
@@ -84,10 +85,11 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
     }
 
     if (ctx->redirected || ctx->token == NULL
-        || !ngx_http_bog_token_valid(ctx->token, now))
+        || !ngx_http_bog_token_valid(ctx->token, now)
+        || ngx_http_bog_source_rejected(ctx->source, ctx->token))
     {
         ctx->redirected = 0;
-        ngx_http_bog_fill_ctx(ctx, now);
+        ngx_http_bog_fill_ctx(ctx, now, 0);
     }
 
     if (ctx->token) {
@@ -98,7 +100,7 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
         ctx->hold->resumed = 0;
         next = bog_policy_next(&ctx->source->record.policy, now);
 
-        return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
+        return ngx_http_bog_refuse(r, ctx, blcf, next, now);
     }
 
     return ngx_http_bog_hold(r, ctx, blcf, now);
@@ -117,7 +119,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     /* another worker may have published it since we looked */
 
-    ngx_http_bog_fill_ctx(ctx, now);
+    ngx_http_bog_fill_ctx(ctx, now, 0);
 
     if (ctx->token) {
         return ngx_http_bog_pass(ctx);
@@ -129,7 +131,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
                                             : 0;
 
     if (left == 0 || next - now->mono > (int64_t) left) {
-        return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
+        return ngx_http_bog_refuse(r, ctx, blcf, next, now);
     }
 
     hold = ngx_http_bog_hold_create(r, ctx);
@@ -146,6 +148,8 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     hold->waiting = 1;
     hold->resumed = 0;
     hold->began = ngx_current_msec;
+
+    hold->waiter.deadline = now->mono + (int64_t) left;
 
     ngx_add_timer(&hold->event, left);
 
@@ -329,8 +333,16 @@ ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
 
 static ngx_int_t
 ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
-    ngx_http_bog_loc_conf_t *blcf, int64_t wait)
+    ngx_http_bog_loc_conf_t *blcf, int64_t next, bog_time_t *now)
 {
+    /* a token that the API has rejected is better than none */
+
+    ngx_http_bog_fill_ctx(ctx, now, 1);
+
+    if (ctx->token) {
+        return ngx_http_bog_pass(ctx);
+    }
+
     ngx_http_bog_refused(ctx, blcf->token);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
@@ -341,7 +353,7 @@ ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    if (ngx_http_bog_set_retry_after(r, ctx, wait) != NGX_OK) {
+    if (ngx_http_bog_set_retry_after(r, ctx, next - now->mono) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

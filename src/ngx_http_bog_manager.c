@@ -47,8 +47,6 @@ static void ngx_http_bog_manager_locked(ngx_http_bog_main_conf_t *bmcf,
     ngx_log_t *log);
 static void ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
     ngx_http_bog_account_t *account);
-static char *ngx_http_bog_manager_store(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_manager_begin(ngx_http_bog_walk_t *walk);
 static char *ngx_http_bog_manager_check_dir(ngx_fd_t dir);
 static void ngx_http_bog_manager_end(ngx_http_bog_walk_t *walk);
@@ -58,16 +56,10 @@ static size_t ngx_http_bog_manager_seal(ngx_http_bog_walk_t *walk,
     ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
 static char *ngx_http_bog_manager_write(ngx_http_bog_walk_t *walk,
     ngx_fd_t fd, size_t len);
-static char *ngx_http_bog_manager_forget(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
-static char *ngx_http_bog_manager_remove(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account);
-static ngx_uint_t ngx_http_bog_manager_others(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account);
 static void ngx_http_bog_manager_failed(ngx_http_bog_walk_t *walk,
     ngx_http_bog_account_t *account, char *what, ngx_err_t err);
 static void ngx_http_bog_manager_done(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record);
+    ngx_http_bog_account_t *account);
 
 
 static ngx_event_t                ngx_http_bog_manager_timer;
@@ -281,7 +273,11 @@ ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
 
     walk->files++;
 
-    what = ngx_http_bog_manager_store(walk, account, &record);
+    what = ngx_http_bog_manager_begin(walk);
+
+    if (what == NULL) {
+        what = ngx_http_bog_manager_replace(walk, account, &record);
+    }
 
     if (walk->busy) {
         return;
@@ -297,32 +293,7 @@ ngx_http_bog_manager_save(ngx_http_bog_walk_t *walk,
 
     slot->stored = ngx_http_bog_state_mark(state, &record);
 
-    if (record.len) {
-        ngx_memcpy(slot->stored_id, record.id, sizeof(slot->stored_id));
-    }
-
-    ngx_http_bog_manager_done(walk, account, &record);
-}
-
-
-static char *
-ngx_http_bog_manager_store(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
-{
-    char  *what;
-
-    what = ngx_http_bog_manager_begin(walk);
-
-    if (what == NULL) {
-        what = ngx_http_bog_manager_forget(walk, account, record);
-    }
-
-    if (what) {
-        return what;
-    }
-
-    return record->len ? ngx_http_bog_manager_replace(walk, account, record)
-                       : ngx_http_bog_manager_remove(walk, account);
+    ngx_http_bog_manager_done(walk, account);
 }
 
 
@@ -446,12 +417,6 @@ ngx_http_bog_manager_replace(ngx_http_bog_walk_t *walk,
     (void) ngx_http_bog_store_read(account, record, walk->token,
                                    BOG_OAUTH_TOKEN_MAX);
 
-    /* it may have been dropped since it was last looked at */
-
-    if (record->len == 0) {
-        return ngx_http_bog_manager_remove(walk, account);
-    }
-
     len = ngx_http_bog_manager_seal(walk, account, record);
     if (len == 0) {
         ngx_set_errno(0);
@@ -546,88 +511,6 @@ ngx_http_bog_manager_write(ngx_http_bog_walk_t *walk, ngx_fd_t fd,
 }
 
 
-/*
- * Another token is often there before anybody looks.  It may be that it cannot
- * be written, and the one that the API has rejected is not to stay.
- */
-
-static char *
-ngx_http_bog_manager_forget(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
-{
-    char                   *what;
-    ngx_atomic_uint_t       mark;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_state_t   *state;
-
-    slot = ngx_http_bog_store_slot(account);
-    state = account->state;
-
-    mark = state->place + 2 * record->dropped;
-
-    if (record->dropped == 0 || slot->stored != mark) {
-        return NULL;
-    }
-
-    what = ngx_http_bog_manager_remove(walk, account);
-
-    if (what == NULL) {
-        slot->stored = mark + 1;
-    }
-
-    return what;
-}
-
-
-static char *
-ngx_http_bog_manager_remove(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account)
-{
-    if (ngx_http_bog_manager_others(walk, account)) {
-        return NULL;
-    }
-
-    if (unlinkat(walk->dir, (char *) account->state->name, 0) == -1) {
-        return (ngx_errno == NGX_ENOENT) ? NULL : "unlinkat()";
-    }
-
-    ngx_log_error(NGX_LOG_INFO, walk->log, 0,
-                  "\"%V\" was removed, as the API has rejected its token",
-                  &account->state->file);
-
-    return NULL;
-}
-
-
-/* while a binary is upgraded, the other one may have stored a better token */
-
-static ngx_uint_t
-ngx_http_bog_manager_others(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account)
-{
-    u_char                 id[16];
-    ssize_t                n;
-    bog_state_t            opened;
-    ngx_http_bog_state_t  *state;
-
-    state = account->state;
-
-    n = ngx_http_bog_state_read(&state->file, walk->sealed, walk->log);
-
-    if (n == NGX_ERROR) {
-        return 0;
-    }
-
-    return bog_state_open(&opened, walk->sealed, n, &state->secret,
-                          account->digest)
-               == BOG_STATE_OK
-           && bog_oauth_token_id((char *) id, opened.token, opened.len) == 0
-           && ngx_memcmp(id, ngx_http_bog_store_slot(account)->stored_id,
-                         sizeof(id))
-              != 0;
-}
-
-
 /* what goes on failing, or fails for all alike, need not be said each time */
 
 static void
@@ -656,17 +539,15 @@ ngx_http_bog_manager_failed(ngx_http_bog_walk_t *walk,
 
 static void
 ngx_http_bog_manager_done(ngx_http_bog_walk_t *walk,
-    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record)
+    ngx_http_bog_account_t *account)
 {
     ngx_http_bog_state_t  *state;
 
     state = account->state;
 
-    if (record->len) {
-        ngx_log_error(NGX_LOG_INFO, walk->log, 0,
-                      "token of client id \"%V\" was written to \"%V\"",
-                      &account->client_id, &state->file);
-    }
+    ngx_log_error(NGX_LOG_INFO, walk->log, 0,
+                  "token of client id \"%V\" was written to \"%V\"",
+                  &account->client_id, &state->file);
 
     if (state->err && ngx_http_bog_manager_err) {
         ngx_log_error(NGX_LOG_NOTICE, walk->log, 0,

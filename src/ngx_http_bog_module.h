@@ -39,6 +39,7 @@
 typedef struct ngx_http_bog_source_s    ngx_http_bog_source_t;
 typedef struct ngx_http_bog_account_s   ngx_http_bog_account_t;
 typedef struct ngx_http_bog_endpoint_s  ngx_http_bog_endpoint_t;
+typedef struct ngx_http_bog_fetches_s   ngx_http_bog_fetches_t;
 typedef struct ngx_http_bog_vault_s     ngx_http_bog_vault_t;
 typedef struct ngx_http_bog_format_s    ngx_http_bog_format_t;
 typedef struct ngx_http_bog_state_s     ngx_http_bog_state_t;

@@ -9,7 +9,7 @@
 #include "ngx_http_bog_wake.h"
 
 
-#define NGX_HTTP_BOG_FETCHES  8       /* at once, in a worker */
+#define NGX_HTTP_BOG_FETCHES  8       /* at once, at an endpoint */
 
 #define NGX_HTTP_BOG_STEP     100     /* between workers, milliseconds */
 #define NGX_HTTP_BOG_RETRY    1000    /* when a fetch cannot begin here */
@@ -18,14 +18,19 @@
 #define NGX_HTTP_BOG_WATCH    200     /* for workers that died */
 #define NGX_HTTP_BOG_POLL     20      /* for publications too */
 
+/*
+ * For so long a token that the API has accepted is not blamed for what the API
+ * says of another request; it is noted more often.
+ */
+
+#define NGX_HTTP_BOG_ACCEPTED       1100
+#define NGX_HTTP_BOG_ACCEPTED_NOTE  100
+
 
 typedef struct {
     ngx_http_bog_task_t   watch;
 
-    ngx_queue_t           urgent;     /* sources whose turn to fetch comes, */
-    ngx_queue_t           pending;    /* those with requests first */
     ngx_queue_t           waiting;    /* sources that requests wait for */
-    ngx_uint_t            fetches;
     ngx_uint_t            workers;
 } ngx_http_bog_worker_t;
 
@@ -44,7 +49,7 @@ static ngx_uint_t ngx_http_bog_source_begin(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_postpone(ngx_http_bog_source_t *source,
     ngx_queue_t *queue);
-static void ngx_http_bog_source_next_pending(void);
+static void ngx_http_bog_source_next_pending(ngx_http_bog_fetches_t *fetches);
 static void ngx_http_bog_source_arm(ngx_http_bog_source_t *source,
     int64_t delay);
 static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
@@ -52,8 +57,6 @@ static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
 static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_copy(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_judge(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_drop(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now);
@@ -73,7 +76,8 @@ static ngx_http_bog_worker_t  ngx_http_bog_worker;
 ngx_http_bog_source_t *
 ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 {
-    ngx_http_bog_source_t  *source;
+    ngx_http_bog_source_t   *source;
+    ngx_http_bog_fetches_t  *fetches;
 
     source = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_source_t));
     if (source == NULL) {
@@ -83,6 +87,20 @@ ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
     source->account = account;
 
     ngx_queue_init(&source->waiters);
+
+    if (account->endpoint->fetches) {
+        return source;
+    }
+
+    fetches = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_fetches_t));
+    if (fetches == NULL) {
+        return NULL;
+    }
+
+    ngx_queue_init(&fetches->urgent);
+    ngx_queue_init(&fetches->pending);
+
+    account->endpoint->fetches = fetches;
 
     return source;
 }
@@ -101,8 +119,6 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    ngx_queue_init(&ngx_http_bog_worker.urgent);
-    ngx_queue_init(&ngx_http_bog_worker.pending);
     ngx_queue_init(&ngx_http_bog_worker.waiting);
 
     ngx_http_bog_worker.watch.handler = ngx_http_bog_source_watch_handler;
@@ -155,7 +171,20 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
     ngx_http_bog_source_sync(source);
     ngx_http_bog_source_copy(source);
 
-    token = source->token;
+    switch (bog_policy_token(&source->record.policy, now)) {
+
+    case BOG_TOKEN_CURRENT:
+        source->fresh = source->token;
+        token = source->token;
+        break;
+
+    case BOG_TOKEN_OLD:
+        token = source->old;
+        break;
+
+    default: /* BOG_TOKEN_NONE */
+        token = NULL;
+    }
 
     if (token == NULL || !ngx_http_bog_token_valid(token, now)) {
         return NULL;
@@ -163,6 +192,23 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 
     if (ngx_http_bog_token_refreshing(token, now)) {
         ngx_http_bog_source_hurry(source, now);
+    }
+
+    return token;
+}
+
+
+ngx_http_bog_token_t *
+ngx_http_bog_source_any_token(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_http_bog_token_t  *token;
+
+    token = ngx_http_bog_source_token(source, now);
+
+    if (token == NULL && source->token
+        && ngx_http_bog_token_valid(source->token, now))
+    {
+        token = source->token;
     }
 
     return token;
@@ -209,7 +255,9 @@ ngx_http_bog_source_demand(ngx_http_bog_source_t *source, bog_time_t *now)
     if (coming) {
 
         if (source->pended) {
-            ngx_http_bog_source_postpone(source, &ngx_http_bog_worker.urgent);
+            ngx_http_bog_source_postpone(source,
+                                         &source->account->endpoint->fetches
+                                         ->urgent);
         }
 
         return now->mono;
@@ -254,18 +302,22 @@ ngx_int_t
 ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
-    bog_time_t    now;
-    bog_policy_t  policy;
+    bog_time_t             now;
+    ngx_http_bog_slot_t   *slot;
+    ngx_http_bog_token_t  *given;
 
     ngx_http_bog_now(&now);
-    ngx_http_bog_source_sync(source);
 
-    /* of many rejections in a row most have no effect, and cost nothing */
+    given = ngx_http_bog_source_token(source, &now);
 
-    policy = source->record.policy;
+    if (given == NULL || given->number != token->number) {
+        return NGX_DONE;
+    }
 
-    if (source->record.token != token->number
-        || !bog_policy_rejected(&policy, &now, 0)
+    slot = source->slot;
+
+    if ((slot->accepted == token->number
+         && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
         || ngx_http_bog_store_reject(source->account, token->number, &now)
            != NGX_OK)
     {
@@ -279,13 +331,38 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 }
 
 
+void
+ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token)
+{
+    ngx_http_bog_slot_t  *slot;
+
+    slot = source->slot;
+
+    if (slot->accepted == token->number
+        && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED_NOTE)
+    {
+        return;
+    }
+
+    slot->accepted = token->number;
+    slot->accepted_msec = ngx_current_msec;
+
+    ngx_http_bog_source_sync(source);
+
+    if (source->record.policy.rejections) {
+        ngx_http_bog_store_accept(source->account, token->number);
+    }
+}
+
+
 ngx_uint_t
-ngx_http_bog_source_dropped(ngx_http_bog_source_t *source,
+ngx_http_bog_source_rejected(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
     ngx_http_bog_source_sync(source);
 
-    return token->number <= source->record.dropped;
+    return token->number <= source->record.rejected;
 }
 
 
@@ -345,7 +422,8 @@ ngx_http_bog_source_go_on(ngx_http_bog_source_t *source, bog_time_t *now)
 static ngx_uint_t
 ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
 {
-    int64_t  next;
+    int64_t                  next;
+    ngx_http_bog_fetches_t  *fetches;
 
     if (source->fetch) {
         return 1;
@@ -370,8 +448,10 @@ ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
         return 1;
     }
 
-    if (ngx_http_bog_worker.fetches >= NGX_HTTP_BOG_FETCHES) {
-        ngx_http_bog_source_postpone(source, &ngx_http_bog_worker.pending);
+    fetches = source->account->endpoint->fetches;
+
+    if (fetches->n >= NGX_HTTP_BOG_FETCHES) {
+        ngx_http_bog_source_postpone(source, &fetches->pending);
         return 1;
     }
 
@@ -437,7 +517,7 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
         return 1;
     }
 
-    ngx_http_bog_worker.fetches++;
+    source->account->endpoint->fetches->n++;
 
     ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
 
@@ -448,7 +528,7 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
 static void
 ngx_http_bog_source_postpone(ngx_http_bog_source_t *source, ngx_queue_t *queue)
 {
-    if (source->pended == &ngx_http_bog_worker.urgent) {
+    if (source->pended == &source->account->endpoint->fetches->urgent) {
         return;
     }
 
@@ -462,7 +542,7 @@ ngx_http_bog_source_postpone(ngx_http_bog_source_t *source, ngx_queue_t *queue)
 
 
 static void
-ngx_http_bog_source_next_pending(void)
+ngx_http_bog_source_next_pending(ngx_http_bog_fetches_t *fetches)
 {
     bog_time_t              now;
     ngx_queue_t            *q;
@@ -470,13 +550,13 @@ ngx_http_bog_source_next_pending(void)
 
     ngx_http_bog_now(&now);
 
-    while (ngx_http_bog_worker.fetches < NGX_HTTP_BOG_FETCHES) {
+    while (fetches->n < NGX_HTTP_BOG_FETCHES) {
 
-        if (!ngx_queue_empty(&ngx_http_bog_worker.urgent)) {
-            q = ngx_queue_head(&ngx_http_bog_worker.urgent);
+        if (!ngx_queue_empty(&fetches->urgent)) {
+            q = ngx_queue_head(&fetches->urgent);
 
-        } else if (!ngx_queue_empty(&ngx_http_bog_worker.pending)) {
-            q = ngx_queue_head(&ngx_http_bog_worker.pending);
+        } else if (!ngx_queue_empty(&fetches->pending)) {
+            q = ngx_queue_head(&fetches->pending);
 
         } else {
             return;
@@ -547,12 +627,10 @@ ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
 
     source->seen = ngx_http_bog_store_read(source->account, &source->record,
                                            NULL, 0);
+    source->fresh = NULL;
 
-    ngx_http_bog_source_judge(source);
-
-    if (source->record.len == 0
-        || (source->token && source->token->number == source->record.token))
-    {
+    if (source->token && source->token->number == source->record.token) {
+        ngx_http_bog_token_set_times(source->token, &source->record.policy);
         source->version = source->seen;
     }
 }
@@ -561,50 +639,29 @@ ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
 static void
 ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
 {
-    ngx_http_bog_token_t  *token;
+    ngx_http_bog_token_t  *token, *old;
 
-    if (source->version == source->seen) {
+    if (source->version == source->seen || source->record.token == 0) {
         return;
     }
 
     token = ngx_http_bog_token_copy(source->account, &source->record,
-                                    &source->seen);
-    if (token) {
-
-        if (source->token) {
-            ngx_http_bog_token_free(source->token);
-        }
-
-        source->token = token;
-        source->version = source->seen;
+                                    &source->seen, &old);
+    if (token == NULL) {
+        return;
     }
 
-    ngx_http_bog_source_judge(source);
-}
-
-
-/* by what the record says now */
-
-static void
-ngx_http_bog_source_judge(ngx_http_bog_source_t *source)
-{
-    if (source->token && source->token->number <= source->record.dropped) {
-        ngx_http_bog_source_drop(source);
-    }
-}
-
-
-/* the API has rejected it: it ends for those requests too that have it */
-
-static void
-ngx_http_bog_source_drop(ngx_http_bog_source_t *source)
-{
     if (source->token) {
-        source->token->until = 0;
-
         ngx_http_bog_token_free(source->token);
-        source->token = NULL;
     }
+
+    if (source->old) {
+        ngx_http_bog_token_free(source->old);
+    }
+
+    source->token = token;
+    source->old = old;
+    source->version = source->seen;
 }
 
 
@@ -617,9 +674,16 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 
     source = fetch->data;
 
-    ngx_http_bog_worker.fetches--;
+    source->account->endpoint->fetches->n--;
     source->fetch = NULL;
+
+    /* where something of this worker's is lacking, another one may have it */
+
     source->last = fetch->local;
+
+    if (fetch->local) {
+        fetch->aborted = 1;
+    }
 
     ngx_http_bog_now(&now);
 
@@ -643,7 +707,7 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
         ngx_http_bog_source_go_on(source, &now);
     }
 
-    ngx_http_bog_source_next_pending();
+    ngx_http_bog_source_next_pending(source->account->endpoint->fetches);
 }
 
 
@@ -673,9 +737,8 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
             return;
         }
 
-        /* it took longer to come than it lives */
-
-        fetch->failure.error = BOG_ERROR_TIMEOUT;
+        fetch->failure.error = BOG_ERROR_MALFORMED;
+        fetch->fault = "the token had expired when it came";
     }
 
     code.data = (u_char *) fetch->code;
@@ -708,13 +771,16 @@ ngx_http_bog_source_count(ngx_http_bog_source_t *source,
 static void
 ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
 {
+    int64_t                 next;
     ngx_int_t               rc;
-    ngx_queue_t            *q;
+    ngx_queue_t            *q, *following;
     ngx_http_bog_waiter_t  *waiter;
 
     if (ngx_queue_empty(&source->waiters)) {
         return;
     }
+
+    next = bog_policy_next(&source->record.policy, now);
 
     if (ngx_http_bog_source_token(source, now)) {
         rc = NGX_OK;
@@ -728,16 +794,21 @@ ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
 
     source->failures = source->record.failures;
 
-    ngx_queue_remove(&source->waiting);
-
-    while (!ngx_queue_empty(&source->waiters)) {
-        q = ngx_queue_head(&source->waiters);
-        ngx_queue_remove(q);
+    for (q = ngx_queue_head(&source->waiters);
+         q != ngx_queue_sentinel(&source->waiters);
+         q = following)
+    {
+        following = ngx_queue_next(q);
 
         waiter = ngx_queue_data(q, ngx_http_bog_waiter_t, queue);
-        waiter->queued = 0;
 
-        waiter->handler(waiter, rc);
+        if (rc == NGX_OK
+            || source->record.policy.error == BOG_ERROR_REJECTED
+            || next > waiter->deadline)
+        {
+            ngx_http_bog_source_leave(source, waiter);
+            waiter->handler(waiter, rc);
+        }
     }
 }
 

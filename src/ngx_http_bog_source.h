@@ -23,7 +23,17 @@ typedef void (*ngx_http_bog_waiter_pt)(ngx_http_bog_waiter_t *waiter,
 struct ngx_http_bog_waiter_s {
     ngx_queue_t               queue;
     ngx_http_bog_waiter_pt    handler;
+    int64_t                   deadline;     /* mono */
     unsigned                  queued:1;
+};
+
+
+/* fetches at one endpoint: one that hangs does not delay the others */
+
+struct ngx_http_bog_fetches_s {
+    ngx_uint_t                n;            /* under way */
+    ngx_queue_t               urgent;       /* sources whose turn comes, */
+    ngx_queue_t               pending;      /* those with requests first */
 };
 
 
@@ -33,6 +43,9 @@ struct ngx_http_bog_source_s {
     ngx_http_bog_account_t   *account;
     ngx_http_bog_slot_t      *slot;
     ngx_http_bog_token_t     *token;
+    ngx_http_bog_token_t     *old;          /* the one before, or NULL */
+    ngx_http_bog_token_t     *fresh;        /* the token, where that is given
+                                               out, or NULL */
 
     ngx_atomic_uint_t         version;      /* of the token, */
     ngx_atomic_uint_t         seen;         /* and of what follows */
@@ -63,13 +76,13 @@ ngx_http_bog_source_t *ngx_http_bog_source_create(ngx_conf_t *cf,
 ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle);
 
 /*
- * Says whether the source's token is the one that ngx_http_bog_source_token()
+ * Says whether source->fresh is the token that ngx_http_bog_source_token()
  * would return: nothing has changed, and no refresh is due.
  */
 #define ngx_http_bog_source_fresh(source, now)                                \
     ((source)->slot->version == (source)->version                             \
-     && (source)->token                                                       \
-     && !ngx_http_bog_token_refreshing((source)->token, now))
+     && (source)->fresh                                                       \
+     && !ngx_http_bog_token_refreshing((source)->fresh, now))
 
 /*
  * Returns the token that may be given out now, or NULL.  The caller takes its
@@ -77,6 +90,13 @@ ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle);
  */
 ngx_http_bog_token_t *ngx_http_bog_source_token(ngx_http_bog_source_t *source,
     bog_time_t *now);
+
+/*
+ * The same for a request that cannot wait: where the API has rejected the token
+ * and a new one is being fetched, the rejected one.
+ */
+ngx_http_bog_token_t *ngx_http_bog_source_any_token(
+    ngx_http_bog_source_t *source, bog_time_t *now);
 
 /*
  * Begins a fetch where one is due.  Returns the mono time at which the next
@@ -88,8 +108,9 @@ int64_t ngx_http_bog_source_demand(ngx_http_bog_source_t *source,
 /*
  * The handler of the waiter, which the caller owns, is called once, from an
  * event of this worker: with NGX_OK when there is a token, with NGX_ERROR when
- * a fetch has failed since the demand, which comes just before.  It is never
- * called from within these two.
+ * a fetch has failed since the demand, which comes just before, and the
+ * credentials were rejected, or the next fetch begins after the waiter's
+ * deadline.  It is never called from within these two.
  */
 void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
@@ -97,15 +118,20 @@ void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
 
 /*
- * The API has rejected the token, which a request was given.  If no newer one
- * is there and the last rejection is long enough ago, it is not given out any
- * more, and a fetch begins: NGX_OK.  Else it stays: NGX_DECLINED.
+ * The API has rejected the token, which a request was given.  Returns NGX_OK
+ * where requests get another one from now on, or wait for one; NGX_DONE where
+ * that is so already; NGX_DECLINED where they get this one as before, since the
+ * API has accepted it a moment ago, or has forced a fetch not long ago.
  */
 ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
 
-/* Says whether any worker has dropped the token, or one that came later. */
-ngx_uint_t ngx_http_bog_source_dropped(ngx_http_bog_source_t *source,
+/* The API has accepted the token, which a request was given. */
+void ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
+    ngx_http_bog_token_t *token);
+
+/* Says whether the API has rejected the token, or one that came later. */
+ngx_uint_t ngx_http_bog_source_rejected(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
 
 

@@ -315,7 +315,6 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
 
     slot = ngx_http_bog_store_slot(account);
     slot->stored = ngx_http_bog_state_mark(account->state, &record);
-    ngx_memcpy(slot->stored_id, record.id, sizeof(slot->stored_id));
 
     left = record.policy.until - now.mono;
 
@@ -338,5 +337,5 @@ ngx_atomic_uint_t
 ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
     ngx_http_bog_record_t *record)
 {
-    return state->place + 2 * record->token + (record->len == 0);
+    return state->place + record->token;
 }

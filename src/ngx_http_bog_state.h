@@ -54,8 +54,8 @@ void ngx_http_bog_state_init_module(ngx_cycle_t *cycle);
 ssize_t ngx_http_bog_state_read(ngx_str_t *file, u_char *buf, ngx_log_t *log);
 
 /*
- * What a file has: a token, or that the API has rejected it, and which file.
- * Another one, after a reload, is to have it too.
+ * What a file has: a token, and which file.  Another one, after a reload, is to
+ * have it too.
  */
 ngx_atomic_uint_t ngx_http_bog_state_mark(ngx_http_bog_state_t *state,
     ngx_http_bog_record_t *record);

@@ -6,7 +6,7 @@
 
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_process.h"
-#include "ngx_http_bog_store.h"
+#include "ngx_http_bog_token.h"
 
 #include <openssl/rand.h>
 
@@ -91,6 +91,8 @@ static void ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
     ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
+static ngx_int_t ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static ngx_uint_t ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease,
@@ -161,6 +163,7 @@ ngx_http_bog_store_add(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 static ngx_int_t
 ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
 {
+    bog_time_t              now;
     ngx_slab_pool_t        *shpool;
     ngx_http_bog_change_t   change;
 
@@ -169,7 +172,8 @@ ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
     if (data) {
         zone->data = data;
 
-        ngx_memzero(&change, sizeof(ngx_http_bog_change_t));
+        ngx_http_bog_now(&now);
+        change.now = &now;
 
         (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_reload,
                                          &change);
@@ -358,6 +362,18 @@ ngx_http_bog_store_reject(ngx_http_bog_account_t *account, ngx_uint_t token,
 }
 
 
+void
+ngx_http_bog_store_accept(ngx_http_bog_account_t *account, ngx_uint_t token)
+{
+    ngx_http_bog_change_t  change;
+
+    change.number = token;
+
+    (void) ngx_http_bog_store_change(account->zone,
+                                     ngx_http_bog_change_accept, &change);
+}
+
+
 static ngx_int_t
 ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
     ngx_http_bog_change_t *change)
@@ -382,7 +398,7 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
 
     do {
         version = ngx_http_bog_store_copy(slot, &next->record, next->token,
-                                          BOG_OAUTH_TOKEN_MAX);
+                                          NGX_HTTP_BOG_TOKENS);
         rc = handler(next, change);
 
     } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
@@ -477,7 +493,8 @@ ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
         /* an area that is written to anew may say anything */
 
         if (token) {
-            ngx_memcpy(token, area->token, ngx_min(record->len, size));
+            ngx_memcpy(token, area->token,
+                       ngx_min(record->len + record->old_len, size));
         }
 
         ngx_memory_barrier();
@@ -564,6 +581,10 @@ ngx_http_bog_change_release(ngx_http_bog_area_t *next,
 
     lease->pid = 0;
 
+    /* a token that the API has rejected is better than none */
+
+    next->record.policy.withheld = 0;
+
     return NGX_OK;
 }
 
@@ -572,7 +593,7 @@ static ngx_int_t
 ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
-    ngx_uint_t                 mine;
+    ngx_uint_t                 mine, repeated;
     ngx_http_bog_record_t     *record;
     ngx_http_bog_new_token_t  *token;
 
@@ -589,14 +610,26 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
         return NGX_DONE;
     }
 
-    if (!bog_policy_success(&record->policy, &token->start, change->now,
-                            token->lifetime, change->refresh_before,
-                            ngx_http_bog_store_random()))
-    {
-        return NGX_DECLINED;
-    }
+    repeated = (token->len == record->len
+                && ngx_memcmp(token->data, next->token, token->len) == 0);
 
-    ngx_http_bog_change_token(next, token);
+    if (repeated && change->now->mono < record->policy.expires) {
+        bog_policy_repeated(&record->policy, &token->start, token->lifetime);
+
+    } else {
+
+        /* that it has ended is all that is known of a lifetime not told */
+
+        if ((repeated && !token->stated)
+            || !bog_policy_success(&record->policy, &token->start, change->now,
+                                   token->lifetime, change->refresh_before,
+                                   ngx_http_bog_store_random()))
+        {
+            return NGX_DECLINED;
+        }
+
+        ngx_http_bog_change_token(next, token);
+    }
 
     record->obtained = change->now->wall;
 
@@ -639,12 +672,15 @@ ngx_http_bog_change_token(ngx_http_bog_area_t *next,
 
     record = &next->record;
 
+    ngx_memmove(next->token + token->len, next->token, record->len);
+    ngx_memcpy(next->token, token->data, token->len);
+
     record->token++;
+    record->old_len = record->len;
     record->len = token->len;
     record->start = token->start.wall;
     record->lifetime = token->lifetime;
     ngx_memcpy(record->id, token->id, sizeof(record->id));
-    ngx_memcpy(next->token, token->data, token->len);
 }
 
 
@@ -693,41 +729,48 @@ static ngx_int_t
 ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
+    bog_token_e             token;
     ngx_http_bog_record_t  *record;
 
     record = &next->record;
 
-    if (record->token != change->number
-        || !bog_policy_rejected(&record->policy, change->now,
-                                ngx_http_bog_store_random()))
-    {
+    if (change->number + 1 < record->token) {
         return NGX_DECLINED;
     }
 
-    record->len = 0;
-    record->dropped = record->token;
+    token = (change->number == record->token) ? BOG_TOKEN_CURRENT
+                                              : BOG_TOKEN_OLD;
+
+    if (!bog_policy_rejected(&record->policy, change->now, token)) {
+        return NGX_DECLINED;
+    }
+
+    record->rejected = change->number;
 
     return NGX_OK;
 }
 
 
-/* who reloads the configuration has often mended something */
+static ngx_int_t
+ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change)
+{
+    if (next->record.token != change->number) {
+        return NGX_DECLINED;
+    }
+
+    bog_policy_accepted(&next->record.policy);
+
+    return NGX_OK;
+}
+
 
 static ngx_int_t
 ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
-    bog_policy_t  *policy;
-
-    policy = &next->record.policy;
-
-    if (policy->failures == 0) {
-        return NGX_DECLINED;
-    }
-
-    bog_policy_retry(policy);
-
-    return NGX_OK;
+    return bog_policy_reload(&next->record.policy, change->now)
+           ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -55,11 +55,12 @@ typedef struct {
     ngx_http_bog_lease_t   lease;
 
     ngx_uint_t             token;           /* its number, 0: none so far */
-    size_t                 len;             /* 0: none, or none any more */
+    size_t                 len;
     u_char                 id[16];          /* of the token, hex */
     int64_t                start;           /* wall: of its life */
     int64_t                lifetime;
-    ngx_uint_t             dropped;         /* number of the last one that the
+    size_t                 old_len;         /* of the token before it */
+    ngx_uint_t             rejected;        /* number of the last one that the
                                                API has rejected, 0: none */
 
     int64_t                obtained;        /* wall, 0: no token so far */
@@ -70,9 +71,14 @@ typedef struct {
 } ngx_http_bog_record_t;
 
 
+/* room for the token, and behind it the one before */
+
+#define NGX_HTTP_BOG_TOKENS  (2 * BOG_OAUTH_TOKEN_MAX)
+
+
 typedef struct {
     ngx_http_bog_record_t  record;
-    u_char                 token[BOG_OAUTH_TOKEN_MAX];
+    u_char                 token[NGX_HTTP_BOG_TOKENS];
 } ngx_http_bog_area_t;
 
 
@@ -81,9 +87,11 @@ typedef struct {
     ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
                                             /* those who write */
     ngx_atomic_t           waited;          /* 1: somebody waits for a word */
+    ngx_atomic_t           accepted;        /* number of the token that the API
+                                               last accepted, */
+    ngx_atomic_t           accepted_msec;   /* and when */
     ngx_http_bog_metrics_t metrics;
     ngx_atomic_t           stored;          /* what a file has, and which one */
-    u_char                 stored_id[16];   /* of the token in it */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
@@ -96,6 +104,7 @@ typedef struct {
     u_char                 id[16];
     int64_t                lifetime;        /* milliseconds */
     bog_time_t             start;           /* of its life */
+    ngx_uint_t             stated;          /* the server told the lifetime */
 } ngx_http_bog_new_token_t;
 
 
@@ -120,8 +129,8 @@ ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
 void ngx_http_bog_store_init_process(void);
 
 /*
- * Copies the record, and up to size bytes of the token, of the same moment.
- * Returns the version that was read.
+ * Copies the record, and up to size bytes of the token and of the one before,
+ * which follows it, of the same moment.  Returns the version that was read.
  */
 ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
@@ -162,7 +171,7 @@ ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
 /*
  * Publishes the token and ends the lease.  One who has lost the lease still
  * publishes a token that lives longer than what is there.  NGX_DECLINED: the
- * token was too old when it came, the lease is kept.
+ * token had ended when it came, the lease is kept.
  */
 ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
     ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
@@ -184,11 +193,15 @@ ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
     ngx_uint_t told, bog_time_t *now);
 
 /*
- * The API has rejected the token of that number: it is dropped, NGX_OK, if it
- * is the one that is there, and if the last one was not dropped just before.
+ * The API has rejected the token of that number: NGX_OK where that changes what
+ * is given out, see bog_policy_rejected(); NGX_DECLINED where it does not.
  */
 ngx_int_t ngx_http_bog_store_reject(ngx_http_bog_account_t *account,
     ngx_uint_t token, bog_time_t *now);
+
+/* The API has accepted the token of that number, after it rejected others. */
+void ngx_http_bog_store_accept(ngx_http_bog_account_t *account,
+    ngx_uint_t token);
 
 
 #endif /* _NGX_HTTP_BOG_STORE_H_INCLUDED_ */

@@ -9,6 +9,9 @@
 
 static ngx_http_bog_token_t *ngx_http_bog_token_alloc(
     ngx_http_bog_account_t *account, size_t size);
+static ngx_http_bog_token_t *ngx_http_bog_token_old(
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record,
+    ngx_http_bog_token_t *token);
 
 
 #if (NGX_PTR_SIZE != 8)
@@ -42,40 +45,87 @@ ngx_http_bog_mono(void)
 
 ngx_http_bog_token_t *
 ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version)
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version,
+    ngx_http_bog_token_t **old)
 {
+    size_t                 size;
     ngx_http_bog_token_t  *token;
 
     for ( ;; ) {
-        token = ngx_http_bog_token_alloc(account, record->len);
+        size = record->len + record->old_len;
+
+        token = ngx_http_bog_token_alloc(account, size);
         if (token == NULL) {
             return NULL;
         }
 
-        *version = ngx_http_bog_store_read(account, record, token->data,
-                                           token->size);
+        *version = ngx_http_bog_store_read(account, record, token->data, size);
 
-        if (record->len <= token->size) {
+        if (record->len + record->old_len <= size) {
             break;
         }
 
-        /* a longer one has come since the record was last read */
+        /* longer ones have come since the record was last read */
 
         ngx_http_bog_token_free(token);
     }
 
     token->number = record->token;
-    token->expires = record->policy.expires;
-    token->refresh = record->policy.refresh;
-    token->refresh_wall = record->policy.refresh_wall;
-    token->until = record->policy.until;
-    token->until_wall = record->policy.until_wall;
     token->len = record->len;
     ngx_memcpy(token->id, record->id, sizeof(token->id));
+
+    ngx_http_bog_token_set_times(token, &record->policy);
+
+    *old = ngx_http_bog_token_old(account, record, token);
 
     bog_registers_clear();
 
     return token;
+}
+
+
+/* it follows the token, and is given out in its place for a while */
+
+static ngx_http_bog_token_t *
+ngx_http_bog_token_old(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, ngx_http_bog_token_t *token)
+{
+    ngx_http_bog_token_t  *old;
+
+    if (record->old_len == 0) {
+        return NULL;
+    }
+
+    old = ngx_http_bog_token_alloc(account, record->old_len);
+    if (old == NULL) {
+        return NULL;
+    }
+
+    old->number = record->token - 1;
+    old->len = record->old_len;
+    ngx_memcpy(old->data, token->data + token->len, old->len);
+
+    if (bog_oauth_token_id((char *) old->id, old->data, old->len) != 0) {
+        ngx_http_bog_token_free(old);
+        return NULL;
+    }
+
+    old->expires = record->policy.old_expires;
+    old->until = record->policy.old_until;
+    old->until_wall = record->policy.old_until_wall;
+
+    return old;
+}
+
+
+void
+ngx_http_bog_token_set_times(ngx_http_bog_token_t *token, bog_policy_t *policy)
+{
+    token->expires = policy->expires;
+    token->refresh = policy->refresh;
+    token->refresh_wall = policy->refresh_wall;
+    token->until = policy->until;
+    token->until_wall = policy->until_wall;
 }
 
 

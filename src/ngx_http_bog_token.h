@@ -58,12 +58,17 @@ int64_t ngx_http_bog_mono(void);
 #endif
 
 /*
- * Copies token and record from the store, with one reference, for the caller.
- * Returns NULL where memory is out.  Where there is no token any more, its len
- * is 0.
+ * Copies the token, with one reference, and the record from the store.  Returns
+ * NULL where memory is out; *old is a copy of the token before it, or NULL where
+ * there is none.
  */
 ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version);
+    ngx_http_bog_record_t *record, ngx_atomic_uint_t *version,
+    ngx_http_bog_token_t **old);
+
+/* Takes what may have changed of the token since it was copied. */
+void ngx_http_bog_token_set_times(ngx_http_bog_token_t *token,
+    bog_policy_t *policy);
 
 /* Drops one reference, and with the last one the token. */
 void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
