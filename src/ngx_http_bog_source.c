@@ -20,11 +20,12 @@
 
 /*
  * For so long a token that the API has accepted is not blamed for what the API
- * says of another request; it is noted more often.
+ * says of other requests, unless it says so of several, and accepts none.
  */
 
 #define NGX_HTTP_BOG_ACCEPTED       1100
 #define NGX_HTTP_BOG_ACCEPTED_NOTE  100
+#define NGX_HTTP_BOG_REFUSALS       3
 
 
 typedef struct {
@@ -316,7 +317,8 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 
     slot = source->slot;
 
-    if ((slot->accepted == token->number
+    if ((ngx_atomic_fetch_add(&slot->refusals, 1) + 1 < NGX_HTTP_BOG_REFUSALS
+         && slot->accepted == token->number
          && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
         || ngx_http_bog_store_reject(source->account, token->number, &now)
            != NGX_OK)
@@ -338,6 +340,10 @@ ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
     ngx_http_bog_slot_t  *slot;
 
     slot = source->slot;
+
+    if (slot->refusals) {
+        slot->refusals = 0;
+    }
 
     if (slot->accepted == token->number
         && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED_NOTE)

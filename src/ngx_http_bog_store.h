@@ -90,6 +90,7 @@ typedef struct {
     ngx_atomic_t           accepted;        /* number of the token that the API
                                                last accepted, */
     ngx_atomic_t           accepted_msec;   /* and when */
+    ngx_atomic_t           refusals;        /* by the API, since it accepted */
     ngx_http_bog_metrics_t metrics;
     ngx_atomic_t           stored;          /* what a file has, and which one */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];

@@ -105,7 +105,7 @@ subtest 'a token that the bank has ended' => sub {
               'nobody gets it again, in any worker');
     is($bank->count, 2, 'one more token request');
 
-    my $line = qq(token "$id" of client id "8282" was rejected, it is dropped);
+    my $line = qq(token "$id" of client id "8282" was rejected, it is replaced);
 
     is(count_of($nginx, qr/\[warn\].*\Q$line\E/), 1, 'one line about it');
     is(count_of($nginx, qr/was rejected/), 1, 'and no other');
@@ -134,7 +134,7 @@ subtest 'many rejections of one token' => sub {
     is_deeply(statuses(parallel($nginx->port, 100)), { 200 => 100 },
               'those who come later are not');
     is($bank->count, 2, 'one more token request');
-    is(count_of($nginx, qr/it is dropped/), 1, 'one was dropped');
+    is(count_of($nginx, qr/it is replaced/), 1, 'one was dropped');
 
     finish($nginx);
 };
@@ -171,7 +171,7 @@ subtest 'rejections that go on' => sub {
     is(scalar @times, 3, 'two more token requests');
     # the first may have waited for a moment, as fetches keep apart
     cmp_ok($times[2] - $times[1], '>=', 4.5, 'five seconds apart');
-    is(count_of($nginx, qr/it is dropped/), 2, 'two were dropped');
+    is(count_of($nginx, qr/it is replaced/), 2, 'two were dropped');
     is(count_of($nginx, qr/\[(?:warn|error)\]/), 2, 'and nothing else said');
 
     $bank->api_answer();
@@ -204,7 +204,7 @@ subtest 'the newer token stays' => sub {
     is($bank->count, 2, 'one more token request');
 
     my $id = substr sha256_hex($old), 0, 16;
-    is(count_of($nginx, qr/token "$id".* was rejected, it is dropped/), 1,
+    is(count_of($nginx, qr/token "$id".* was rejected, it is replaced/), 1,
        'the old one was dropped once');
     is(count_of($nginx, qr/token "$id".* was rejected, it is kept/), 1,
        'and then it was another one');
@@ -363,7 +363,7 @@ subtest 'it is kept while no fetch may begin' => sub {
     is(get($nginx->port, '/')->{status}, 200, 'and kept');
 
     is($bank->count, 2, 'two token requests');
-    is(count_of($nginx, qr/it is dropped/), 0, 'none was dropped');
+    is(count_of($nginx, qr/it is replaced/), 0, 'none was dropped');
 
     finish($nginx);
 };
@@ -634,7 +634,7 @@ for my $case (
         ok($bank->revoke(($bank->tokens)[-1]{token}), 'the bank ends it');
 
         is(get($nginx->port, '/')->{status}, $status, 'the answer');
-        ok($nginx->wait_log(qr/was rejected, it is dropped/), 'it is dropped');
+        ok($nginx->wait_log(qr/was rejected, it is replaced/), 'it is replaced');
         ok($bank->wait_requests(2), 'and a new one asked for');
         ok($nginx->wait_log(qr/token obtained.*\n/, 30,
                             index $nginx->log, 'was rejected'),
