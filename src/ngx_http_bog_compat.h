@@ -35,17 +35,6 @@
 #endif
 
 
-#if (nginx_version >= 1023000)
-
-#define ngx_http_bog_next_header(h)  (h)->next
-
-#else
-
-#define ngx_http_bog_next_header(h)  NULL
-
-#endif
-
-
 #if (nginx_version >= 1027002)
 
 #define ngx_http_bog_parse_chunked(r, b, ctx)                                 \

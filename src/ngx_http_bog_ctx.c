@@ -4,7 +4,6 @@
  */
 
 
-#include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_ctx.h"
 
 
@@ -264,20 +263,33 @@ static ngx_uint_t
 ngx_http_bog_invalid_token(ngx_http_upstream_t *u)
 {
     u_char           *p, *last;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    for (h = u->headers_in.www_authenticate;
-         h;
-         h = ngx_http_bog_next_header(h))
-    {
-        last = h->value.data + h->value.len;
+    static ngx_str_t  name = ngx_string("WWW-Authenticate");
+    static ngx_str_t  error = ngx_string("error=\"invalid_token\"");
 
-        p = ngx_strlcasestrn(h->value.data, last, (u_char *) "bearer", 6 - 1);
+    for (part = &u->headers_in.headers.part; part; part = part->next) {
 
-        if (p && ngx_strlcasestrn(p, last, (u_char *) "error=\"invalid_token\"",
-                                  21 - 1))
-        {
-            return 1;
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len != name.len
+                || ngx_strncasecmp(h[i].key.data, name.data, name.len) != 0)
+            {
+                continue;
+            }
+
+            last = h[i].value.data + h[i].value.len;
+
+            p = ngx_strlcasestrn(h[i].value.data, last,
+                                 (u_char *) "bearer", 6 - 1);
+
+            if (p && ngx_strlcasestrn(p, last, error.data, error.len - 1)) {
+                return 1;
+            }
         }
     }
 
