@@ -122,10 +122,13 @@ void
 ngx_http_bog_token_set_times(ngx_http_bog_token_t *token, bog_policy_t *policy)
 {
     token->expires = policy->expires;
-    token->refresh = policy->refresh;
-    token->refresh_wall = policy->refresh_wall;
     token->until = policy->until;
     token->until_wall = policy->until_wall;
+
+    /* where that is later than its end, ngx_http_bog_source_fresh() is not */
+
+    token->refresh = ngx_min(policy->refresh, policy->until);
+    token->refresh_wall = ngx_min(policy->refresh_wall, policy->until_wall);
 }
 
 

@@ -151,7 +151,7 @@ sub good_tokens {
     my ($bank, $n) = @_;
 
     is_deeply($bank->api_stats,
-              { valid => $n, expired => 0, unknown => 0, missing => 0 },
+              { valid => $n, newborn => 0, expired => 0, unknown => 0, missing => 0 },
               'the API saw the token only');
 }
 

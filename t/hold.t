@@ -12,7 +12,7 @@ use Test::More;
 use Bog::Bank;
 use Bog::Client qw(get parallel header);
 use Bog::Nginx;
-use Bog::Util qw(now pass_time timeout wait_until);
+use Bog::Util qw(free_port now pass_time timeout wait_until);
 
 my $pass = 'proxy_set_header Authorization "Bearer $bog_bearer_token";'
            . ' proxy_pass http://127.0.0.1:%%API%%;';
@@ -22,6 +22,8 @@ my $pass = 'proxy_set_header Authorization "Bearer $bog_bearer_token";'
 
 sub gateway {
     my ($bank, $conf, %opt) = @_;
+
+    my $endpoint = delete $opt{endpoint} // $bank->url;
 
     $conf =~ s/%%PASS%%/$pass/g;
     $conf =~ s/%%API%%/$bank->api_port/ge;
@@ -39,7 +41,7 @@ sub gateway {
 
             bog_client_id           8282;
             bog_client_secret_file  %%SECRET_main%%;
-            bog_token_endpoint      ${\ $bank->url };
+            bog_token_endpoint      $endpoint;
             bog_read_timeout        120s;
 
             $conf
@@ -198,7 +200,7 @@ END
 };
 
 
-# A fetch that fails answers all who wait for it.
+# A fetch that fails answers all who cannot wait for the next one.
 
 subtest 'a failure' => sub {
     my ($bank, $nginx) = cold(<<'END');
@@ -213,17 +215,17 @@ END
         on_sent => sub {
             ok($nginx->wait_active(4), 'held');
             $bank->answer(status => 503,
-                          headers => [['Retry-After' => 40]]);
+                          headers => [['Retry-After' => 200]]);
             $bank->release(status => 503, hold => 0,
-                           headers => [['Retry-After' => 40]]);
+                           headers => [['Retry-After' => 200]]);
         });
 
     is(statuses(@answers), '503 401 503 401', 'all get the answer of the one');
 
     for (@answers[0, 2]) {
         # what the bank asked for, and up to a quarter of it at random
-        cmp_ok(retry_after($_), '>=', 40, 'Retry-After');
-        cmp_ok(retry_after($_), '<=', 50, 'of the next try');
+        cmp_ok(retry_after($_), '>=', 200, 'Retry-After');
+        cmp_ok(retry_after($_), '<=', 250, 'of the next try');
     }
 
     my $later = get($nginx->port, '/short');
@@ -231,12 +233,67 @@ END
 
     is($later->{status}, 503, 'the next one');
     cmp_ok($later->{time}, '<', timeout(1), 'at once');
-    cmp_ok(retry_after($later), '>=', 40 - $left - 1, 'told when');
-    cmp_ok(retry_after($later), '<=', 50, 'exactly');
+    cmp_ok(retry_after($later), '>=', 200 - $left - 1, 'told when');
+    cmp_ok(retry_after($later), '<=', 250, 'exactly');
     like((access($nginx))[-1], qr{^/short 503 0\.000$}, 'not held');
 
     ends($bank, $nginx);
 };
+
+
+# What the bank does for a moment at a cold start costs no request.
+
+for my $case (
+    ['a connection that is reset', { delay => 1, close => 'reset' }],
+    ['a status of 500', { delay => 1, status => 500, body => '' }],
+    ['no answer', { close => 'empty' }, { close => 'empty' }],
+    ['HTML', { body => '<html>' }, { body => '<html>' }],
+) {
+    my ($name, @first) = @$case;
+
+    subtest "a hiccup: $name" => sub {
+        my $bank = bank();
+        $bank->queue(@first);
+
+        my $nginx = gateway($bank, 'location / { %%PASS%% }', workers => 2);
+
+        my @answers = parallel($nginx->port, 50, timeout => 120);
+
+        is(statuses(@answers), join(' ', (200) x 50), 'all are answered');
+        is($bank->count, 1 + @first, 'token requests');
+        is(scalar $bank->api_requests, 50, 'each was sent once');
+
+        is($nginx->stop, 0, 'stops');
+        $nginx->clean_log(undef, except => qr/recv\(\) failed|premature/);
+    };
+}
+
+
+for my $seconds (2, 5) {
+    subtest "a hiccup: the port is closed for $seconds s" => sub {
+        my $bank = bank();
+        my $port = free_port();
+        my $nginx = gateway($bank, 'location / { %%PASS%% }', workers => 2,
+                            endpoint => "http://127.0.0.1:$port$Bog::Bank::PATH");
+        my $late;
+
+        my @answers = parallel($nginx->port, 50, timeout => 120,
+            on_sent => sub {
+                pass_time($seconds);
+                $late = Bog::Bank->new(at => { token => ['127.0.0.1', $port] },
+                                       verify => 0);
+                $late->answer(token => 'late');
+                $bank->issue(late => 300, 8282);
+            });
+
+        is(statuses(@answers), join(' ', (200) x 50), 'all are answered');
+        is($late->count, 1, 'one token request');
+        is(scalar $bank->api_requests, 50, 'each was sent once');
+
+        is($nginx->stop, 0, 'stops');
+        $nginx->clean_log(undef, except => qr/connect\(\) failed/);
+    };
+}
 
 
 subtest 'who does not wait' => sub {

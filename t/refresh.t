@@ -11,7 +11,7 @@ use Test::More;
 use Bog::Bank;
 use Bog::Client qw(get steady);
 use Bog::Nginx;
-use Bog::Util qw(now timeout wait_until);
+use Bog::Util qw(now pass_time timeout wait_until);
 
 
 sub gateway {
@@ -67,6 +67,110 @@ sub fetches_are_apart {
 }
 
 
+# Some servers hand out the same token until it ends: an answer in the middle of
+# its life brings nothing, and the lifetime that is told goes down to 0.
+
+subtest 'the same token again' => sub {
+    my $bank = bank();
+    $bank->answer(expires_in => 8, repeat => 1);
+
+    my $nginx = gateway($bank, workers => 2, log_level => 'info');
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    my $result = steady($nginx->port, rate => 20, seconds => 30)->result;
+
+    is_deeply($result->{status}, { 200 => 600 }, 'all are answered')
+        or diag explain $result->{failures};
+    is($bank->api_stats->{valid}, 601, 'none was sent a token that has ended');
+
+    my $tokens = () = $bank->tokens;
+    ok($bank->count == 2 * $tokens - 1 || $bank->count == 2 * $tokens,
+       'two token requests for each token')
+        or diag $bank->count, " for $tokens";
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
+subtest 'a lifetime of 0 for the token that is held' => sub {
+    my $bank = bank();
+    $bank->queue({ token => 'T1', expires_in => 6 },
+                 ({ token => 'T1', expires_in => 0 }) x 2);
+    $bank->answer(token => 'T2', expires_in => 300);
+    $bank->api_answer(body => 'ok');
+
+    my $nginx = gateway($bank, workers => 2, log_level => 'info');
+
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    my $result = steady($nginx->port, rate => 20, seconds => 12)->result;
+
+    is_deeply($result->{status}, { 200 => 240 }, 'all are answered')
+        or diag explain $result->{failures};
+
+    # at its end it comes a third time, which is a failure; then another one
+    my @requests = $bank->requests;
+    is(scalar @requests, 4, 'token requests');
+    ok($nginx->log =~ /the token had expired when it came, next try in 1\./,
+       'it is not taken when it has ended');
+
+    my ($last) = map { $_->{time} } grep { $_->{authorization} eq 'Bearer T1' }
+                 reverse $bank->api_requests;
+    cmp_ok($last - $requests[0]{answered}, '<', 6, 'nor sent');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
+for my $lag (1, 3) {
+    subtest "an API that takes a token $lag s after its issue" => sub {
+        my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' },
+                                  lag => $lag);
+        $bank->answer(expires_in => 20);
+
+        my $nginx = gateway($bank, workers => 4, log_level => 'info');
+
+        ok($bank->wait_count(answered => 1), 'a token');
+        pass_time($lag + 0.1);
+
+        my $result = steady($nginx->port, rate => 30, seconds => 30)->result;
+
+        is_deeply($result->{status}, { 200 => 900 }, 'all are answered')
+            or diag explain $result->{failures};
+        is($bank->api_stats->{newborn}, 0, 'none was sent a newborn token');
+        cmp_ok(scalar(my @tokens = $bank->tokens), '>=', 4, 'of four tokens');
+
+        is($nginx->stop, 0, 'stops');
+        $nginx->clean_log;
+    };
+}
+
+
+# The new token is taken back, and the old one serves to its end.
+
+subtest 'an API that takes a token 5 s after its issue' => sub {
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' }, lag => 5);
+    $bank->answer(expires_in => 40);
+
+    my $nginx = gateway($bank, workers => 2, log_level => 'info');
+
+    ok($bank->wait_count(answered => 1), 'a token');
+    pass_time(5.1);
+
+    my $result = steady($nginx->port, rate => 20, seconds => 30)->result;
+
+    cmp_ok($bank->api_stats->{newborn}, '<=', 5, 'few of a newborn token');
+    cmp_ok($bank->api_stats->{newborn}, '>=', 1, 'which is taken back');
+    is($bank->count, 2, 'two token requests');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
 subtest 'a minute of load and reloads' => sub {
     my ($seconds, $rate, $lifetime) = (60, 100, 5);
 
@@ -91,8 +195,8 @@ subtest 'a minute of load and reloads' => sub {
         or diag explain $result->{failures};
     is_deeply($result->{errors}, {}, 'no error');
 
-    is_deeply($bank->api_stats, { valid => $rate * $seconds, expired => 0,
-                                  unknown => 0, missing => 0 },
+    is_deeply($bank->api_stats, { valid => $rate * $seconds, newborn => 0,
+                                  expired => 0, unknown => 0, missing => 0 },
               'the API saw good tokens only');
 
     fetches_are_apart($bank, $lifetime);

@@ -242,6 +242,36 @@ subtest 'a request on its way to the API' => sub {
 };
 
 
+# There is no other token yet when its body has come.
+
+subtest 'a request on its way to the API, and no other token' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank, status => 1);
+
+    my $token = ended($bank, $nginx);
+    $bank->answer(hold => 1);
+
+    my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                                   PeerPort => $nginx->port);
+    print {$fh} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
+                "Connection: close\r\nContent-Length: 10\r\n\r\n12345";
+
+    ok($nginx->wait_active(1), 'one that still sends its body');
+    is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
+    ok($bank->wait_requests(2), 'a new token is asked for');
+
+    print {$fh} '67890';
+    my $answer = do { local $/; <$fh> };
+
+    like($answer, qr/^HTTP\/1.1 401 /, 'the request is sent');
+    my ($slow) = grep { $_->{uri} eq '/slow' } $bank->api_requests;
+    is($slow->{authorization}, "Bearer $token", 'with the token that it has');
+    is($bank->release, 1, 'the new token comes');
+
+    finish($nginx);
+};
+
+
 # On the second port each worker has a share of its own. The token was read
 # early too, by a rewrite.
 

@@ -12,7 +12,7 @@ use Test::More;
 use Bog::Bank;
 use Bog::Client qw(get parallel steady header);
 use Bog::Nginx;
-use Bog::Util 'wait_until';
+use Bog::Util qw(pass_time wait_until);
 
 
 sub bank {
@@ -317,6 +317,47 @@ subtest 'after a rejection' => sub {
     ok($nginx->wait_log(qr/token obtained again/), 'that is said too');
 
     ends($nginx);
+};
+
+
+# Who reloads again and again has not mended anything, and the bank's own wish
+# outlives a reload.
+
+subtest 'reloads that follow each other' => sub {
+    my $wish = [['Retry-After' => 300]];
+
+    my %most = (401 => 5, '429 with Retry-After' => 1,
+                '401 with Retry-After' => 1);
+
+    my @running = map {
+        my $bank = bank();
+        $bank->answer(status => (split)[0], body => '',
+                      headers => /with/ ? $wish : []);
+
+        my $nginx = gateway($bank);
+        ok($nginx->wait_log(qr/token request failed/), "$_: fails");
+
+        [$_, $bank, $nginx];
+    } sort keys %most;
+
+    for (1 .. 20) {
+        pass_time(1);
+        $_->[2]->reload for @running;
+    }
+
+    for (@running) {
+        my ($name, $bank, $nginx) = @$_;
+
+        my @times = map { $_->{time} } $bank->requests;
+        cmp_ok(scalar @times, '<=', $most{$name}, "$name: token requests");
+
+        # the first reload is followed at once
+        my ($gap) = sort { $a <=> $b }
+                    map { $times[$_] - $times[$_ - 1] } 2 .. $#times;
+        cmp_ok($gap // 5, '>=', 4.5, 'five seconds apart');
+
+        ends($nginx);
+    }
 };
 
 

@@ -98,6 +98,35 @@ subtest 'two clients of one bank' => sub {
 };
 
 
+# Twenty sources at an endpoint that hangs, configured before the one that is
+# well.
+
+subtest 'an endpoint that hangs' => sub {
+    my $slow = Bog::Bank->new(verify => 0);
+    $slow->answer(hold => 1);
+
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret-1' });
+    $bank->answer(expires_in => 8);
+
+    my $nginx = gateway(1,
+        (map { location("/slow-$_", $slow, source($slow, "slow-$_", 'two')) }
+             1 .. 20),
+        location('/well', $bank, source($bank, 8282, 'one')));
+
+    is(get($nginx->port, '/well')->{status}, 200, 'the other one has a token');
+    ok($slow->wait_count(held => 8), 'eight fetches hang');
+    is($slow->count, 8, 'and no more');
+
+    # at half of its life, while they still hang
+    ok($bank->wait_requests(2), 'a refresh');
+    my @requests = $bank->requests;
+    cmp_ok($requests[1]{time} - $requests[0]{time}, '<', 7, 'ahead of its end');
+    is($slow->held, 8, 'the eight hang');
+
+    ends($nginx);
+};
+
+
 subtest 'one client of two banks' => sub {
     my @banks = map { Bog::Bank->new(credentials => { 8282 => 's3cret-1' }) }
                 1 .. 2;

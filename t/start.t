@@ -11,6 +11,7 @@ use Test::More;
 use Bog::Bank;
 use Bog::Client qw(get parallel h2load);
 use Bog::Nginx;
+use Bog::Util qw(free_port now pass_time timeout);
 
 my $clients = 500;
 
@@ -152,6 +153,37 @@ subtest 'all clients leave' => sub {
     is($bank->release, 1, 'the token comes');
 
     one_fetch($bank, $nginx);
+};
+
+
+subtest 'a port that was closed for 20 s' => sub {
+    my $port = free_port();
+    my $nginx = Bog::Nginx->new(workers => 2, log_level => 'info',
+        secret => { main => 's3cret' }, conf => <<"END")->start;
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      http://127.0.0.1:$port$Bog::Bank::PATH;
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            location / {
+                proxy_pass http://127.0.0.1:1;
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+    pass_time(20);
+
+    my $bank = Bog::Bank->new(at => { token => ['127.0.0.1', $port] },
+                              verify => 0);
+    my $open = now();
+
+    ok($bank->wait_requests(1), 'is tried again');
+    cmp_ok(($bank->requests)[0]{time} - $open, '<', 10 + timeout(0.5),
+           'within 10 s');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log(undef, except => qr/connect\(\) failed/);
 };
 
 

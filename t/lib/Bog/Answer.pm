@@ -6,6 +6,7 @@ package Bog::Answer;
 #   body                the body as it is; else JSON made from
 #     token, expires_in, token_type, json => { member => value }
 #     jwt => { claim => value }: the token is a JWT; undef takes a member out
+#   repeat              1: the last token again, until it ends
 #   date                offset of the Date header in seconds; undef: no header
 #   chunked             1, or a list of raw byte strings, framing included
 #   close_delimited     1: nothing tells the length but the end

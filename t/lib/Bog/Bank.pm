@@ -25,7 +25,8 @@ our $PATH = '/auth/realms/bog/protocol/openid-connect/token';
 
 # %opt: credentials => { id => secret or list of secrets }, verify => 0 to
 # answer whatever is asked, tls => { cert, key [, client_ca, protocols] },
-# unix => path, ipv6 => 1; at => where some listen,
+# unix => path, ipv6 => 1, lag => seconds after its issue before which the API
+# does not take a token; at => where some listen,
 # { token => [address, port], tls => ..., api_tls => ... }.
 
 sub new {

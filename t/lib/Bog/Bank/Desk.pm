@@ -20,12 +20,14 @@ sub new {
         loop        => $loop,
         path        => $path,
         verify      => $opt->{verify} // 1,
+        lag         => $opt->{lag} // 0,
         answer      => {},
         queue       => [],
         held        => [],
         requests    => [],
         api         => [],
-        api_stats   => { map { $_ => 0 } qw(valid expired unknown missing) },
+        api_stats   => { map { $_ => 0 } qw(valid newborn expired unknown
+                                               missing) },
         tokens      => {},
         issued      => [],
         waiters     => [],
@@ -185,9 +187,11 @@ sub _fault {
 sub _answer {
     my ($self, $connection, $request, $how) = @_;
 
+    $how = $self->_repeated($how) if $how->{repeat};
+
     my ($token, $lifetime) = issued($how);
 
-    if (defined $token) {
+    if (defined $token && !$how->{repeated}) {
         $self->_issue($token, $lifetime, $request->{client});
         $request->{token} = $token;
     }
@@ -197,6 +201,21 @@ sub _answer {
 
     $connection->play(steps($how, $token, $connection->keeps_alive));
     $self->_count('answered');
+}
+
+
+# The token that was issued last, until it ends; its lifetime is counted down.
+
+sub _repeated {
+    my ($self, $how) = @_;
+
+    my $last = $self->{issued}[-1] or return $how;
+    my $left = $last->{expires} - now();
+
+    return $how if $left <= 0;
+
+    return { %$how, token => $last->{token}, expires_in => int $left,
+             repeated => 1 };
 }
 
 
@@ -276,7 +295,11 @@ sub _judge {
     my ($name) = $authorization =~ /^Bearer (\S+)\z/ or return 'missing';
     my $token = $self->{tokens}{$name} or return 'unknown';
 
-    return (now() < $token->{expires} ? 'valid' : 'expired', $token->{client});
+    my $state = now() >= $token->{expires}                ? 'expired'
+              : now() < $token->{issued} + $self->{lag} ? 'newborn'
+              :                                            'valid';
+
+    return ($state, $token->{client});
 }
 
 
