@@ -46,6 +46,12 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
                 ctx->redirected = 1;
                 ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
+                /* the waiter would run the phases a second time */
+
+                if (ctx->hold) {
+                    ngx_http_bog_leave(ctx->hold);
+                }
+
                 /* the answer that was not passed on may have rejected it */
 
                 ngx_http_bog_check_answer(r, ctx);
@@ -404,10 +410,6 @@ ngx_http_bog_drop_ctx(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
-    if (ctx->hold) {
-        ngx_http_bog_leave(ctx->hold);
-    }
-
     if (ctx->kept) {
         ngx_http_bog_token_free(ctx->kept);
     }
@@ -433,8 +435,6 @@ void
 ngx_http_bog_leave(void *data)
 {
     ngx_http_bog_hold_t *hold = data;
-
-    /* who leaves has waited too */
 
     if (hold->waiting) {
         ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);

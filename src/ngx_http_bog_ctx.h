@@ -124,7 +124,10 @@ void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
     ngx_http_bog_hold_result_e result);
 
-/* A cleanup, of a hold: the request has gone, or goes on otherwise. */
+/*
+ * Ends the hold, as "aborted" where the request still waits.  It is the hold's
+ * cleanup, too.
+ */
 void ngx_http_bog_leave(void *data);
 
 

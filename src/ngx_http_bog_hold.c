@@ -14,8 +14,7 @@ static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
-static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
-    ngx_http_bog_hold_t *hold);
+static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -134,7 +133,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     hold = ngx_http_bog_hold_create(r, ctx);
 
-    if (hold == NULL || ngx_http_bog_hold_watch_client(r, hold) != NGX_OK) {
+    if (hold == NULL || ngx_http_bog_hold_watch_client(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -161,15 +160,21 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 static ngx_http_bog_hold_t *
 ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 {
+    ngx_http_cleanup_t   *cln;
     ngx_http_bog_hold_t  *hold;
 
     hold = ctx->hold;
 
     if (hold == NULL) {
-        hold = ngx_pcalloc(r->pool, sizeof(ngx_http_bog_hold_t));
-        if (hold == NULL) {
+        cln = ngx_http_cleanup_add(r, sizeof(ngx_http_bog_hold_t));
+        if (cln == NULL) {
             return NULL;
         }
+
+        cln->handler = ngx_http_bog_leave;
+
+        hold = cln->data;
+        ngx_memzero(hold, sizeof(ngx_http_bog_hold_t));
 
         hold->ctx = ctx;
         hold->request = r;
@@ -190,22 +195,10 @@ ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 }
 
 
-/* whoever ends the request, it leaves; a client that does is seen */
-
 static ngx_int_t
-ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
-    ngx_http_bog_hold_t *hold)
+ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
 {
-    ngx_event_t         *rev;
-    ngx_http_cleanup_t  *cln;
-
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_bog_leave;
-    cln->data = hold;
+    ngx_event_t  *rev;
 
     /*
      * The connection is the active request's to read.  A "post_action" is for
@@ -262,6 +255,14 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
     r = hold->request;
     c = r->connection;
 
+    if (ngx_http_get_module_ctx(r, ngx_http_bog_module) != hold->ctx) {
+
+        /* redirected, and our handler has not been reached again yet */
+
+        ngx_http_bog_leave(hold);
+        return;
+    }
+
     ngx_http_set_log_request(c->log, r);
 
     result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
@@ -273,15 +274,6 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
         result = NGX_HTTP_BOG_HOLD_TIMEOUT;
         hold->outcome = NGX_ERROR;
-        ngx_http_bog_source_leave(hold->source, &hold->waiter);
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
-
-    if (ev->posted) {
-        ngx_delete_posted_event(ev);
     }
 
     ev->timedout = 0;
@@ -289,6 +281,7 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
     hold->resumed = 1;
 
     ngx_http_bog_end_hold(hold, result);
+    ngx_http_bog_leave(hold);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "bog resume: %i, held: %M", hold->outcome, hold->ctx->held);
