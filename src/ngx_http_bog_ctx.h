@@ -63,7 +63,7 @@ struct ngx_http_bog_ctx_s {
     ngx_msec_t                viewed;       /* when this was said */
     ngx_http_bog_view_t       view;
 
-    ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
+    int64_t                   retry_after;  /* seconds; 0: not refused */
     ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
     unsigned                  refused:NGX_HTTP_BOG_OFF;

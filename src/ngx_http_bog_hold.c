@@ -21,9 +21,6 @@ static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t wait);
-static void ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode);
-static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
-    ngx_http_bog_ctx_t *ctx, int64_t wait);
 
 
 ngx_int_t
@@ -310,11 +307,9 @@ ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
         ctx->hold->resumed = 0;
     }
 
-    /* of a location that refused it before */
+    /* an earlier location may have refused the request */
 
-    if (ctx->retry_after) {
-        ctx->retry_after->hash = 0;
-    }
+    ctx->retry_after = 0;
 
     return NGX_DECLINED;
 }
@@ -324,7 +319,13 @@ static ngx_int_t
 ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, int64_t wait)
 {
-    ngx_http_bog_refused(ctx, blcf->token);
+    /* count the request once, though its next location may refuse it too */
+
+    if (!(ctx->refused & (1 << blcf->token))) {
+        ctx->refused |= 1 << blcf->token;
+        ngx_http_bog_metrics_count(
+                          ctx->source->slot->metrics.without[blcf->token]);
+    }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "no token for client id \"%V\" after %M ms",
@@ -334,55 +335,7 @@ ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    if (ngx_http_bog_set_retry_after(r, ctx, wait) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ctx->retry_after = (ngx_max(wait, 1) + 999) / 1000;
 
     return NGX_HTTP_SERVICE_UNAVAILABLE;
-}
-
-
-/* requests are counted: one that is passed on may be refused again */
-
-static void
-ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode)
-{
-    if (!(ctx->refused & (1 << mode))) {
-        ctx->refused |= 1 << mode;
-        ngx_http_bog_metrics_count(ctx->source->slot->metrics.without[mode]);
-    }
-}
-
-
-static ngx_int_t
-ngx_http_bog_set_retry_after(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
-    int64_t wait)
-{
-    u_char           *p;
-    ngx_table_elt_t  *h;
-
-    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    h = ctx->retry_after;
-
-    if (h == NULL) {
-        h = ngx_list_push(&r->headers_out.headers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memzero(h, sizeof(ngx_table_elt_t));
-        ngx_str_set(&h->key, "Retry-After");
-
-        ctx->retry_after = h;
-    }
-
-    h->hash = 1;
-    h->value.data = p;
-    h->value.len = ngx_sprintf(p, "%L", (ngx_max(wait, 1) + 999) / 1000) - p;
-
-    return NGX_OK;
 }

@@ -610,28 +610,92 @@ END
 };
 
 
-# The header says when to come again, which is of no use with an answer.
+# The header says when to come again.  It belongs to our 503, not to what another
+# location answers in its place.
 
-subtest 'Retry-After' => sub {
-    my ($bank, $nginx) = cold(<<'END');
-        bog_wait_timeout 100ms;
+my $success = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n";
+my $busy = "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n";
 
-        location /plain { %%PASS%% }
-        location /page { error_page 503 /sorry.html; %%PASS%% }
-        location /other { error_page 503 = @other; %%PASS%% }
-        location /given { error_page 503 =200 /sorry.html; %%PASS%% }
+for my $case (
+    ['plain', '', '', 503, 1],
+    ['a page', 'error_page 503 /sorry.html;', '', 503, 1],
+    ['a page from a backend', 'error_page 503 /spare;', $success, 503, 1],
+    ['such a page with its own', 'error_page 503 /spare;',
+     $success . "Retry-After: 120\r\n", 503, 120],
+    ['a page with 200', 'error_page 503 =200 /sorry.html;', '', 200],
+    ['a page with 502', 'error_page 503 =502 /sorry.html;', '', 502],
+    ['a named location', 'error_page 503 = @spare;', $success, 200],
+    ['its 503', 'error_page 503 = @spare;', $busy, 503],
+    ['its 503 and its header', 'error_page 503 = @spare;',
+     $busy . "Retry-After: 120\r\n", 503, 120],
+    ['a redirect', 'error_page 503 http://localhost/;', '', 302],
+) {
+    my ($name, $page, $head, $status, @expected) = @$case;
 
-        location @other { bog_token off; proxy_pass http://127.0.0.1:%%API%%; }
+    subtest "Retry-After: $name" => sub {
+        my ($bank, $nginx) = cold(<<"END");
+            bog_wait_timeout 0;
+
+            location / { $page %%PASS%% }
+            location /sorry.html { }
+            location /spare { bog_token off; %%PASS%% }
+            location \@spare { bog_token off; %%PASS%% }
 END
+        $bank->api_answer(raw => "$head\r\nok");
 
-    my %answer = map { $_ => get($nginx->port, "/$_") }
-                     qw(plain page other given);
+        for my $method ('GET', 'HEAD') {
+            my $answer = get($nginx->port, '/', method => $method,
+                             timeout => 20);
 
-    is(statuses(@answer{qw(plain page other given)}), '503 503 401 200',
-       'the answers');
-    like(retry_after($answer{$_}), qr/^[0-9]+$/, "$_ has one")
-        for qw(plain page);
-    is(retry_after($answer{$_}), undef, "$_ has none") for qw(other given);
+            is($answer->{status}, $status, "status of $method");
+            is_deeply([map { $_->[1] } grep { $_->[0] eq 'Retry-After' }
+                       @{ $answer->{headers} }], \@expected, 'Retry-After');
+        }
+
+        $bank->release;
+        ends($bank, $nginx);
+    };
+}
+
+
+# nginx 1.29 and later send the headers that are there so far with it, and
+# empty their list for those of the answer.
+
+subtest 'Retry-After: a backend that sends early hints' => sub {
+    my ($bank, $nginx) = cold(<<'END');
+        bog_wait_timeout 0;
+        early_hints 1;
+
+        location / { error_page 503 =200 @spare; %%PASS%% }
+        location @spare { bog_token off; %%PASS%% }
+END
+    $bank->api_answer(raw => "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+                             . "${success}X-First: yes\r\n\r\nok");
+
+    my $raw = get($nginx->port, '/')->{raw};
+
+    like($raw, qr{^HTTP/1.1 103 .*\r\nLink: </x>\r\n\r\nHTTP/1.1 200 }s,
+         'the hints, and the answer');
+    like($raw, qr/^X-First: yes\r$/m, 'with its header');
+    unlike($raw, qr/^Retry-After/m, 'and not with ours');
+
+    $bank->release;
+    ends($bank, $nginx);
+} if Bog::Nginx->since(1, 29, 0);
+
+
+subtest 'Retry-After: HTTP/2' => sub {
+    plan skip_all => 'no nghttp' if system 'command -v nghttp > /dev/null';
+
+    my ($bank, $nginx) = cold(<<'END');
+        listen 127.0.0.1:%%PORT_1%% http2;
+        bog_wait_timeout 0;
+        location / { %%PASS%% }
+END
+    my $output = `nghttp -v http://127.0.0.1:${\ $nginx->port(1) }/`;
+
+    like($output, qr/:status: .*503/, 'a refusal');
+    is(scalar(() = $output =~ /retry-after: /g), 1, 'one Retry-After');
 
     $bank->release;
     ends($bank, $nginx);
