@@ -15,6 +15,7 @@ static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
+static void ngx_http_bog_hold_test_writing(ngx_http_request_t *r);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -137,8 +138,6 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "bog hold: %M", left);
 
-    r->write_event_handler = ngx_http_request_empty_handler;
-
     hold->waiting = 1;
     hold->resumed = 0;
     hold->began = ngx_current_msec;
@@ -197,6 +196,8 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
 {
     ngx_event_t  *rev;
 
+    r->write_event_handler = ngx_http_request_empty_handler;
+
     /*
      * The connection is the active request's to read.  A "post_action" is for
      * a client that has its answer, and may have left.
@@ -216,8 +217,25 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
     }
 
     r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_bog_hold_test_writing;
 
     return NGX_OK;
+}
+
+
+/* an HTTP/3 client that wants no answer any more stops the other direction */
+
+static void
+ngx_http_bog_hold_test_writing(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    if (c->write->error) {
+        c->error = 1;
+        ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    }
 }
 
 
