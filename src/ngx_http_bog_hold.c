@@ -8,10 +8,16 @@
 #include "ngx_http_bog_hold.h"
 
 
+/* what holding leaves of a worker's connections, and of its descriptors */
+
+#define NGX_HTTP_BOG_SPARE  16
+
+
 static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
+static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
@@ -106,9 +112,12 @@ static ngx_int_t
 ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
 {
+    char                 *limit;
     int64_t               next;
     ngx_msec_t            left;
     ngx_http_bog_hold_t  *hold;
+
+    static time_t         logged;
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
@@ -127,6 +136,24 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     if (left == 0 || next - now->mono > (int64_t) left) {
         return ngx_http_bog_refuse(r, ctx, blcf, next - now->mono);
+    }
+
+    limit = ngx_http_bog_hold_limit(r->connection);
+
+    if (limit) {
+
+        if (logged != ngx_time()) {
+            logged = ngx_time();
+
+            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                          "%ui requests are held and no more can be, "
+                          "increase \"%s\"",
+                          ngx_http_bog_metrics_holding(
+                                           &ctx->source->slot->metrics),
+                          limit);
+        }
+
+        return ngx_http_bog_refuse(r, ctx, blcf, 1);
     }
 
     hold = ngx_http_bog_hold_create(r, ctx);
@@ -148,6 +175,39 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_source_wait(hold->source, &hold->waiter);
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * Returns the directive that keeps the request from being held, or NULL.  The
+ * connections that nginx closes when it runs out of them count as free.  The
+ * descriptors with the highest numbers are left to others: no system call is
+ * needed to see that one of them is in use.
+ */
+
+static char *
+ngx_http_bog_hold_limit(ngx_connection_t *c)
+{
+    struct rlimit  rlmt;
+
+    static rlim_t  files;
+
+    if (files == 0) {
+        files = getrlimit(RLIMIT_NOFILE, &rlmt) == 0 ? rlmt.rlim_cur
+                                                     : RLIM_INFINITY;
+    }
+
+    if (ngx_cycle->free_connection_n + ngx_cycle->reusable_connections_n
+        < ngx_min(NGX_HTTP_BOG_SPARE, ngx_cycle->connection_n / 4))
+    {
+        return "worker_connections";
+    }
+
+    if ((rlim_t) c->fd >= files - ngx_min(NGX_HTTP_BOG_SPARE, files / 4)) {
+        return "worker_rlimit_nofile";
+    }
+
+    return NULL;
 }
 
 

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Select;
 use IO::Socket::INET;
 use Test::More;
 
@@ -700,6 +701,73 @@ END
     $bank->release;
     ends($bank, $nginx);
 };
+
+
+# Fetches and other locations find a connection however many requests come.
+
+for my $case (
+    ['worker_connections', connections => 64],
+    ['worker_rlimit_nofile', file_limit => 64],
+) {
+    my ($limit, %opt) = @$case;
+
+    subtest "the last connections: $limit" => sub {
+        plan skip_all => 'the limit is not set under a wrapper'
+            if $opt{file_limit} && $ENV{BOG_WRAPPER};
+
+        my ($bank, $nginx) = cold(<<'END', %opt);
+            location / { empty_gif; add_header X-Token $bog_bearer_token; }
+            location /optional { bog_token optional; empty_gif; }
+            location /file { }
+            location /status { bog_status prometheus; }
+END
+        $bank->answer;
+        $bank->release(status => 503, headers => [['Retry-After' => 4]]);
+        ok($nginx->wait_log(qr/token request failed/), 'a bank that is away');
+
+        my $request = sub {
+            my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                PeerPort => $nginx->port) or die "connect: $@\n";
+            print {$socket} "GET / HTTP/1.0\r\n\r\n";
+            return $socket;
+        };
+
+        # one by one: connections without a request are closed by nginx itself
+        my @sockets = map { $request->() } 1 .. 200;
+        my $select = IO::Select->new(@sockets);
+        my $refused;
+
+        ok(wait_until { $refused = $select->can_read(0);
+                        $refused + $nginx->active == 200 },
+           'each is held or answered at once');
+
+        my @others = map { get($nginx->port, $_) } qw(/file /optional);
+        is(statuses(@others), '200 200', 'others are answered');
+        is($bank->count, 1, 'while the bank is away');
+
+        my @answers = map { local $/; <$_> // '' } @sockets;
+        my ($token) = map { $_->{token} } $bank->tokens;
+
+        is(scalar(grep { m{^HTTP/1.1 503 .*^Retry-After: 1\r$}ms } @answers),
+           $refused, 'the refused ones may come again in a second');
+        is(scalar(grep { m{^HTTP/1.1 200 .*^X-Token: $token\r$}ms } @answers),
+           200 - $refused, 'the held ones get the token');
+        cmp_ok($refused, '>=', 200 - 48, 'sixteen connections are left');
+        cmp_ok($refused, '<=', 200 - 24, 'and few more');
+        is($bank->count, 2, 'one fetch, as soon as it is due');
+
+        my %without = get($nginx->port, '/status')->{body}
+            =~ /^bog_requests_without_token_total\{.*="(\w+)"\} (\d+)/mg;
+        is("$without{required} $without{optional}", "$refused 1", 'counted');
+
+        my @warnings = $nginx->log
+            =~ /\[warn\] .*held and no more can be, increase "(\w+)"/g;
+        is($warnings[0], $limit, 'the log says what to do');
+        cmp_ok(scalar(@warnings), '<=', 5, 'once a second');
+
+        ends(undef, $nginx);
+    };
+}
 
 
 subtest 'a single process' => sub {
