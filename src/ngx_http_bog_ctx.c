@@ -417,27 +417,20 @@ ngx_http_bog_drop_ctx(void *data)
 
 
 void
-ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
-    ngx_http_bog_hold_result_e result)
-{
-    ngx_msec_t  ms;
-
-    ms = ngx_current_msec - hold->began;
-
-    hold->waiting = 0;
-    hold->ctx->held += ms;
-
-    ngx_http_bog_metrics_held(&hold->source->slot->metrics, result, ms);
-}
-
-
-void
 ngx_http_bog_leave(void *data)
 {
     ngx_http_bog_hold_t *hold = data;
 
+    ngx_msec_t  ms;
+
     if (hold->waiting) {
-        ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);
+        hold->waiting = 0;
+
+        ms = ngx_current_msec - hold->began;
+        hold->ctx->held += ms;
+
+        ngx_http_bog_metrics_held(&hold->source->slot->metrics, hold->result,
+                                  ms);
     }
 
     if (hold->event.timer_set) {

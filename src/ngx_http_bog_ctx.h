@@ -37,6 +37,7 @@ typedef struct {
     ngx_http_bog_waiter_t     waiter;
     ngx_int_t                 outcome;
     ngx_msec_t                began;
+    ngx_uint_t                result;       /* for the metrics */
 
     unsigned                  waiting:1;
     unsigned                  resumed:1;
@@ -120,14 +121,7 @@ void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
  */
 void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 
-/* The request does not wait any more. */
-void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
-    ngx_http_bog_hold_result_e result);
-
-/*
- * Ends the hold, as "aborted" where the request still waits.  It is the hold's
- * cleanup, too.
- */
+/* Ends the hold, where the request waits.  It is the hold's cleanup, too. */
 void ngx_http_bog_leave(void *data);
 
 

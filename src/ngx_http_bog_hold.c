@@ -168,6 +168,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     hold->waiting = 1;
     hold->resumed = 0;
     hold->began = ngx_current_msec;
+    hold->result = NGX_HTTP_BOG_HOLD_ABORTED;
 
     ngx_add_timer(&hold->event, left);
 
@@ -321,10 +322,9 @@ ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t            *c;
-    ngx_http_request_t          *r;
-    ngx_http_bog_hold_t         *hold;
-    ngx_http_bog_hold_result_e   result;
+    ngx_connection_t     *c;
+    ngx_http_request_t   *r;
+    ngx_http_bog_hold_t  *hold;
 
     hold = ev->data;
     r = hold->request;
@@ -340,22 +340,22 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
-                                       : NGX_HTTP_BOG_HOLD_FAILURE;
-
     if (hold->waiter.queued) {
 
         /* the deadline */
 
-        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
+        hold->result = NGX_HTTP_BOG_HOLD_TIMEOUT;
         hold->outcome = NGX_ERROR;
+
+    } else {
+        hold->result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
+                                                 : NGX_HTTP_BOG_HOLD_FAILURE;
     }
 
     ev->timedout = 0;
 
     hold->resumed = 1;
 
-    ngx_http_bog_end_hold(hold, result);
     ngx_http_bog_leave(hold);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
