@@ -12,6 +12,10 @@
 
 #define NGX_HTTP_BOG_SPARE  16
 
+/* milliseconds between two looks for a connection to go on with */
+
+#define NGX_HTTP_BOG_LOOK   10
+
 
 static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
@@ -322,9 +326,10 @@ ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t     *c;
-    ngx_http_request_t   *r;
-    ngx_http_bog_hold_t  *hold;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_bog_hold_t      *hold;
+    ngx_http_bog_loc_conf_t  *blcf;
 
     hold = ev->data;
     r = hold->request;
@@ -335,6 +340,23 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
         /* redirected, and our handler has not been reached again yet */
 
         ngx_http_bog_leave(hold);
+        return;
+    }
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    if (!hold->waiter.queued && hold->outcome == NGX_OK
+        && hold->ctx->held + (ngx_current_msec - hold->began)
+           < blcf->wait_timeout
+        && ngx_http_bog_hold_limit(c))
+    {
+        /* the requests that went on before it free their connections soon */
+
+        if (ev->timer_set) {
+            ngx_del_timer(ev);
+        }
+
+        ngx_add_timer(ev, NGX_HTTP_BOG_LOOK);
         return;
     }
 

@@ -770,6 +770,23 @@ END
 }
 
 
+# Each that goes on needs a connection to the API, beside that of its client.
+
+subtest 'more held requests than free connections' => sub {
+    my ($bank, $nginx) = cold('location / { %%PASS%% }', connections => 64);
+
+    my @answers = held($bank, $nginx, [map { "/$_" } 1 .. 40], body => 'x');
+
+    is(join(' ', map { $_->{status} } @answers), join(' ', (200) x 40),
+       'all are answered');
+    is(join(' ', sort { $a <=> $b } map { substr $_->{uri}, 1 }
+            $bank->api_requests), join(' ', 1 .. 40), 'each was sent once');
+    is(scalar(tokens_seen($bank)), 40, 'with the token');
+
+    ends($bank, $nginx);
+};
+
+
 subtest 'a single process' => sub {
     my ($bank, $nginx) = cold(<<'END', master => 0);
         location / { %%PASS%% }
