@@ -96,16 +96,12 @@ ngx_http_bog_add_retry_after(ngx_http_request_t *r, int64_t seconds)
 
     static ngx_str_t  name = ngx_string("sent_http_retry_after");
 
+    /* the backend that made the error page may have said it */
+
     v = ngx_http_get_variable(r, &name, ngx_hash_key(name.data, name.len));
-    if (v == NULL) {
-        return NGX_ERROR;
-    }
 
-    if (!v->not_found) {
-
-        /* the backend that made the error page has said it */
-
-        return NGX_OK;
+    if (v == NULL || !v->not_found) {
+        return v ? NGX_OK : NGX_ERROR;
     }
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);

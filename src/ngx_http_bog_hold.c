@@ -24,7 +24,6 @@ static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
 static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
-static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r);
 static void ngx_http_bog_hold_test_writing(ngx_http_request_t *r);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
@@ -161,8 +160,7 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     }
 
     hold = ngx_http_bog_hold_create(r, ctx);
-
-    if (hold == NULL || ngx_http_bog_hold_watch_client(r) != NGX_OK) {
+    if (hold == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -216,11 +214,12 @@ ngx_http_bog_hold_limit(ngx_connection_t *c)
 }
 
 
-/* one for all holds of a request */
+/* prepares the hold, one for all of a request, and watches the client */
 
 static ngx_http_bog_hold_t *
 ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 {
+    ngx_event_t          *rev;
     ngx_http_cleanup_t   *cln;
     ngx_http_bog_hold_t  *hold;
 
@@ -252,15 +251,6 @@ ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 
     hold->source = ctx->source;
 
-    return hold;
-}
-
-
-static ngx_int_t
-ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
-{
-    ngx_event_t  *rev;
-
     r->write_event_handler = ngx_http_request_empty_handler;
 
     /*
@@ -269,7 +259,7 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
      */
 
     if (r != r->connection->data || r->post_action) {
-        return NGX_OK;
+        return hold;
     }
 
     rev = r->connection->read;
@@ -278,13 +268,13 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
         ngx_post_event(rev, &ngx_posted_events);
 
     } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     r->read_event_handler = ngx_http_test_reading;
     r->write_event_handler = ngx_http_bog_hold_test_writing;
 
-    return NGX_OK;
+    return hold;
 }
 
 
@@ -293,12 +283,8 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r)
 static void
 ngx_http_bog_hold_test_writing(ngx_http_request_t *r)
 {
-    ngx_connection_t  *c;
-
-    c = r->connection;
-
-    if (c->write->error) {
-        c->error = 1;
+    if (r->connection->write->error) {
+        r->connection->error = 1;
         ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
     }
 }
