@@ -47,6 +47,12 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
                 ctx->redirected = 1;
                 ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
+                /* the waiter would run the phases a second time */
+
+                if (ctx->hold) {
+                    ngx_http_bog_leave(ctx->hold);
+                }
+
                 /* the answer that was not passed on may have rejected it */
 
                 ngx_http_bog_check_answer(r, ctx);
@@ -472,28 +478,9 @@ ngx_http_bog_drop_ctx(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
-    if (ctx->hold) {
-        ngx_http_bog_leave(ctx->hold);
-    }
-
     if (ctx->kept) {
         ngx_http_bog_token_free(ctx->kept);
     }
-}
-
-
-void
-ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
-    ngx_http_bog_hold_result_e result)
-{
-    ngx_msec_t  ms;
-
-    ms = ngx_current_msec - hold->began;
-
-    hold->waiting = 0;
-    hold->ctx->held += ms;
-
-    ngx_http_bog_metrics_held(&hold->source->slot->metrics, result, ms);
 }
 
 
@@ -502,10 +489,16 @@ ngx_http_bog_leave(void *data)
 {
     ngx_http_bog_hold_t *hold = data;
 
-    /* who leaves has waited too */
+    ngx_msec_t  ms;
 
     if (hold->waiting) {
-        ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);
+        hold->waiting = 0;
+
+        ms = ngx_current_msec - hold->began;
+        hold->ctx->held += ms;
+
+        ngx_http_bog_metrics_held(&hold->source->slot->metrics, hold->result,
+                                  ms);
     }
 
     if (hold->event.timer_set) {

@@ -37,6 +37,7 @@ typedef struct {
     ngx_http_bog_waiter_t     waiter;
     ngx_int_t                 outcome;
     ngx_msec_t                began;
+    ngx_uint_t                result;       /* for the metrics */
 
     unsigned                  waiting:1;
     unsigned                  resumed:1;
@@ -63,7 +64,7 @@ struct ngx_http_bog_ctx_s {
     ngx_msec_t                viewed;       /* when this was said */
     ngx_http_bog_view_t       view;
 
-    ngx_table_elt_t          *retry_after;  /* of a refusal, or NULL */
+    int64_t                   retry_after;  /* seconds; 0: not refused */
     ngx_http_upstream_t      *answered;     /* whose 401 was dealt with */
 
     unsigned                  refused:NGX_HTTP_BOG_OFF;
@@ -123,11 +124,7 @@ void ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now,
  */
 void ngx_http_bog_check_answer(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx);
 
-/* The request does not wait any more. */
-void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
-    ngx_http_bog_hold_result_e result);
-
-/* A cleanup, of a hold: the request has gone, or goes on otherwise. */
+/* Ends the hold, where the request waits.  It is the hold's cleanup, too. */
 void ngx_http_bog_leave(void *data);
 
 

@@ -20,6 +20,8 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_bog_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_add_retry_after(ngx_http_request_t *r,
+    int64_t seconds);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -68,13 +70,52 @@ ngx_http_bog_filter(ngx_http_request_t *r)
 
     ngx_http_bog_check_answer(r, ctx);
 
-    /* error_page has found another answer */
+    /* an "error_page" with "=" in it leaves the status to its own answer */
 
     if (ctx->retry_after
-        && r->headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+        && r->err_status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_bog_add_retry_after(r, ctx->retry_after) != NGX_OK)
     {
-        ctx->retry_after->hash = 0;
+        return NGX_ERROR;
     }
 
     return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_bog_add_retry_after(ngx_http_request_t *r, int64_t seconds)
+{
+    u_char                     *p;
+    ngx_table_elt_t            *h;
+    ngx_http_variable_value_t  *v;
+
+    static ngx_str_t  name = ngx_string("sent_http_retry_after");
+
+    /* the backend that made the error page may have said it */
+
+    v = ngx_http_get_variable(r, &name, ngx_hash_key(name.data, name.len));
+
+    if (v == NULL || !v->not_found) {
+        return v ? NGX_OK : NGX_ERROR;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Retry-After");
+    h->value.data = p;
+    h->value.len = ngx_sprintf(p, "%L", seconds) - p;
+
+    return NGX_OK;
 }

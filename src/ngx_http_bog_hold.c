@@ -8,14 +8,23 @@
 #include "ngx_http_bog_hold.h"
 
 
+/* what holding leaves of a worker's connections, and of its descriptors */
+
+#define NGX_HTTP_BOG_SPARE  16
+
+/* milliseconds between two looks for a connection to go on with */
+
+#define NGX_HTTP_BOG_LOOK   10
+
+
 static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
+static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
 static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx);
-static ngx_int_t ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
-    ngx_http_bog_hold_t *hold);
+static void ngx_http_bog_hold_test_writing(ngx_http_request_t *r);
 static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
     ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
@@ -23,9 +32,6 @@ static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t next,
     bog_time_t *now);
-static void ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode);
-static ngx_int_t ngx_http_bog_set_retry_after(ngx_http_request_t *r,
-    ngx_http_bog_ctx_t *ctx, int64_t wait);
 
 
 ngx_int_t
@@ -111,9 +117,12 @@ static ngx_int_t
 ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
 {
+    char                 *limit;
     int64_t               next;
     ngx_msec_t            left;
     ngx_http_bog_hold_t  *hold;
+
+    static time_t         logged;
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
@@ -134,20 +143,36 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return ngx_http_bog_refuse(r, ctx, blcf, next, now);
     }
 
-    hold = ngx_http_bog_hold_create(r, ctx);
+    limit = ngx_http_bog_hold_limit(r->connection);
 
-    if (hold == NULL || ngx_http_bog_hold_watch_client(r, hold) != NGX_OK) {
+    if (limit) {
+
+        if (logged != ngx_time()) {
+            logged = ngx_time();
+
+            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                          "%ui requests are held and no more can be, "
+                          "increase \"%s\"",
+                          ngx_http_bog_metrics_holding(
+                                           &ctx->source->slot->metrics),
+                          limit);
+        }
+
+        return ngx_http_bog_refuse(r, ctx, blcf, now->mono, now);
+    }
+
+    hold = ngx_http_bog_hold_create(r, ctx);
+    if (hold == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "bog hold: %M", left);
 
-    r->write_event_handler = ngx_http_request_empty_handler;
-
     hold->waiting = 1;
     hold->resumed = 0;
     hold->began = ngx_current_msec;
+    hold->result = NGX_HTTP_BOG_HOLD_ABORTED;
 
     hold->waiter.deadline = now->mono + (int64_t) left;
 
@@ -160,20 +185,60 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 }
 
 
-/* one for all holds of a request */
+/*
+ * Returns the directive that keeps the request from being held, or NULL.  The
+ * connections that nginx closes when it runs out of them count as free.  The
+ * descriptors with the highest numbers are left to others: no system call is
+ * needed to see that one of them is in use.
+ */
+
+static char *
+ngx_http_bog_hold_limit(ngx_connection_t *c)
+{
+    struct rlimit  rlmt;
+
+    static rlim_t  files;
+
+    if (files == 0) {
+        files = getrlimit(RLIMIT_NOFILE, &rlmt) == 0 ? rlmt.rlim_cur
+                                                     : RLIM_INFINITY;
+    }
+
+    if (ngx_cycle->free_connection_n + ngx_cycle->reusable_connections_n
+        < ngx_min(NGX_HTTP_BOG_SPARE, ngx_cycle->connection_n / 4))
+    {
+        return "worker_connections";
+    }
+
+    if ((rlim_t) c->fd >= files - ngx_min(NGX_HTTP_BOG_SPARE, files / 4)) {
+        return "worker_rlimit_nofile";
+    }
+
+    return NULL;
+}
+
+
+/* prepares the hold, one for all of a request, and watches the client */
 
 static ngx_http_bog_hold_t *
 ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 {
+    ngx_event_t          *rev;
+    ngx_http_cleanup_t   *cln;
     ngx_http_bog_hold_t  *hold;
 
     hold = ctx->hold;
 
     if (hold == NULL) {
-        hold = ngx_pcalloc(r->pool, sizeof(ngx_http_bog_hold_t));
-        if (hold == NULL) {
+        cln = ngx_http_cleanup_add(r, sizeof(ngx_http_bog_hold_t));
+        if (cln == NULL) {
             return NULL;
         }
+
+        cln->handler = ngx_http_bog_leave;
+
+        hold = cln->data;
+        ngx_memzero(hold, sizeof(ngx_http_bog_hold_t));
 
         hold->ctx = ctx;
         hold->request = r;
@@ -190,26 +255,7 @@ ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
 
     hold->source = ctx->source;
 
-    return hold;
-}
-
-
-/* whoever ends the request, it leaves; a client that does is seen */
-
-static ngx_int_t
-ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
-    ngx_http_bog_hold_t *hold)
-{
-    ngx_event_t         *rev;
-    ngx_http_cleanup_t  *cln;
-
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_bog_leave;
-    cln->data = hold;
+    r->write_event_handler = ngx_http_request_empty_handler;
 
     /*
      * The connection is the active request's to read.  A "post_action" is for
@@ -217,7 +263,7 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
      */
 
     if (r != r->connection->data || r->post_action) {
-        return NGX_OK;
+        return hold;
     }
 
     rev = r->connection->read;
@@ -226,12 +272,25 @@ ngx_http_bog_hold_watch_client(ngx_http_request_t *r,
         ngx_post_event(rev, &ngx_posted_events);
 
     } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_bog_hold_test_writing;
 
-    return NGX_OK;
+    return hold;
+}
+
+
+/* an HTTP/3 client that wants no answer any more stops the other direction */
+
+static void
+ngx_http_bog_hold_test_writing(ngx_http_request_t *r)
+{
+    if (r->connection->write->error) {
+        r->connection->error = 1;
+        ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    }
 }
 
 
@@ -257,42 +316,59 @@ ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t            *c;
-    ngx_http_request_t          *r;
-    ngx_http_bog_hold_t         *hold;
-    ngx_http_bog_hold_result_e   result;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_bog_hold_t      *hold;
+    ngx_http_bog_loc_conf_t  *blcf;
 
     hold = ev->data;
     r = hold->request;
     c = r->connection;
 
-    ngx_http_set_log_request(c->log, r);
+    if (ngx_http_get_module_ctx(r, ngx_http_bog_module) != hold->ctx) {
 
-    result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
-                                       : NGX_HTTP_BOG_HOLD_FAILURE;
+        /* redirected, and our handler has not been reached again yet */
+
+        ngx_http_bog_leave(hold);
+        return;
+    }
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    if (!hold->waiter.queued && hold->outcome == NGX_OK
+        && hold->ctx->held + (ngx_current_msec - hold->began)
+           < blcf->wait_timeout
+        && ngx_http_bog_hold_limit(c))
+    {
+        /* the requests that went on before it free their connections soon */
+
+        if (ev->timer_set) {
+            ngx_del_timer(ev);
+        }
+
+        ngx_add_timer(ev, NGX_HTTP_BOG_LOOK);
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, r);
 
     if (hold->waiter.queued) {
 
         /* the deadline */
 
-        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
+        hold->result = NGX_HTTP_BOG_HOLD_TIMEOUT;
         hold->outcome = NGX_ERROR;
-        ngx_http_bog_source_leave(hold->source, &hold->waiter);
-    }
 
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
-
-    if (ev->posted) {
-        ngx_delete_posted_event(ev);
+    } else {
+        hold->result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
+                                                 : NGX_HTTP_BOG_HOLD_FAILURE;
     }
 
     ev->timedout = 0;
 
     hold->resumed = 1;
 
-    ngx_http_bog_end_hold(hold, result);
+    ngx_http_bog_leave(hold);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "bog resume: %i, held: %M", hold->outcome, hold->ctx->held);
@@ -321,11 +397,9 @@ ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
         ctx->hold->resumed = 0;
     }
 
-    /* of a location that refused it before */
+    /* an earlier location may have refused the request */
 
-    if (ctx->retry_after) {
-        ctx->retry_after->hash = 0;
-    }
+    ctx->retry_after = 0;
 
     return NGX_DECLINED;
 }
@@ -343,7 +417,13 @@ ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return ngx_http_bog_pass(ctx);
     }
 
-    ngx_http_bog_refused(ctx, blcf->token);
+    /* count the request once, though its next location may refuse it too */
+
+    if (!(ctx->refused & (1 << blcf->token))) {
+        ctx->refused |= 1 << blcf->token;
+        ngx_http_bog_metrics_count(
+                          ctx->source->slot->metrics.without[blcf->token]);
+    }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "no token for client id \"%V\" after %M ms",
@@ -353,55 +433,7 @@ ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    if (ngx_http_bog_set_retry_after(r, ctx, next - now->mono) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ctx->retry_after = (ngx_max(next - now->mono, 1) + 999) / 1000;
 
     return NGX_HTTP_SERVICE_UNAVAILABLE;
-}
-
-
-/* requests are counted: one that is passed on may be refused again */
-
-static void
-ngx_http_bog_refused(ngx_http_bog_ctx_t *ctx, ngx_uint_t mode)
-{
-    if (!(ctx->refused & (1 << mode))) {
-        ctx->refused |= 1 << mode;
-        ngx_http_bog_metrics_count(ctx->source->slot->metrics.without[mode]);
-    }
-}
-
-
-static ngx_int_t
-ngx_http_bog_set_retry_after(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
-    int64_t wait)
-{
-    u_char           *p;
-    ngx_table_elt_t  *h;
-
-    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    h = ctx->retry_after;
-
-    if (h == NULL) {
-        h = ngx_list_push(&r->headers_out.headers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memzero(h, sizeof(ngx_table_elt_t));
-        ngx_str_set(&h->key, "Retry-After");
-
-        ctx->retry_after = h;
-    }
-
-    h->hash = 1;
-    h->value.data = p;
-    h->value.len = ngx_sprintf(p, "%L", (ngx_max(wait, 1) + 999) / 1000) - p;
-
-    return NGX_OK;
 }

@@ -179,6 +179,46 @@ END
 };
 
 
+# A phase of the new location waits: our handler has not seen the request again
+# when the token comes.
+
+subtest 'Lua in the post_action of a client that has left' => sub {
+    my $modules = modules('ndk_http_module', 'ngx_http_lua_module')
+        or plan skip_all => 'no such module';
+
+    my ($bank, $nginx) = cold($modules, <<'END');
+        location /held { post_action /audit; %%PASS%% }
+        location /audit {
+            bog_token off;
+            access_by_lua_block { ngx.sleep(1) }
+            %%PASS%%
+        }
+        location /status { bog_status prometheus; }
+END
+    parallel($nginx->port, 1, uri => '/held', close_after => 1,
+             on_sent => sub { ok($nginx->wait_active(1), 'held') });
+
+    ok($nginx->wait_log(qr/post action/), 'its client leaves');
+    is($bank->release, 1, 'the token comes');
+    is(get($nginx->port, '/plain')->{status}, 200, 'for others');
+    is($bank->counts->{api}, 1, 'the other location still sleeps');
+
+    ok($bank->wait_count(api => 2), 'then it sends the request');
+    ok($nginx->wait_active(0), 'all is done');
+    is_deeply(reached($bank, 'Host'),
+              [map { "$_ 127.0.0.1:${\ $bank->api_port }" }
+                   '/audit missing', '/plain valid'], 'once');
+
+    my %holds = get($nginx->port, '/status')->{body}
+                =~ /^bog_holds_total\{.*result="(\w+)"\} (\d+)/mg;
+    is("$holds{aborted} $holds{token}", '1 0', 'the hold has ended by then');
+
+    is($bank->count, 1, 'one token request');
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
 subtest 'njs' => sub {
     my $modules = modules('ngx_http_js_module')
         or plan skip_all => 'no such module';

@@ -10,9 +10,11 @@ use lib "$FindBin::Bin/lib";
 use Digest::SHA 'sha256_hex';
 use IO::Select;
 use IO::Socket::INET;
+use JSON::PP ();
 use Socket 'SHUT_WR';
 use Test::More;
 
+use Bog::Backend;
 use Bog::Bank;
 use Bog::Child;
 use Bog::Client qw(get parallel steady h2load header);
@@ -532,6 +534,111 @@ END
     is($bank->api_stats->{missing}, 1, 'and what it is a copy of, without');
     ends($bank, $nginx);
 };
+
+
+# --- the client leaves, and nginx does something else with its request
+
+my $audit = 'proxy_pass http://127.0.0.1:%%AUDIT%%;';
+
+for my $case (
+    ['proxy_pass', $audit],
+    ['mirror', "mirror /copy; $audit"],
+    ['a body without buffers', "proxy_request_buffering off; $audit"],
+    ['slice', "slice 1k; $audit"],
+    ['a cache', 'proxy_cache audit; proxy_cache_methods POST;'
+                . " proxy_cache_key \$uri; $audit"],
+    ['HTTP/2', $audit, listen => 'http2'],
+    ['another source', 'bog_token required; bog_client_id 8383;'
+                       . " bog_token_endpoint %%OTHER%%; $audit"
+                       . ' proxy_set_header X-Token $bog_bearer_token;'],
+) {
+    my ($name, $location, %opt) = @$case;
+
+    subtest "post_action of a held request: $name" => sub {
+        my $other = Bog::Bank->new(credentials => { 8383 => 's3cret' });
+        my $backend = Bog::Backend->new;
+
+        my $conf = <<"END";
+            location / { %%PASS%% }
+            location /held { post_action /audit; %%PASS%% }
+            location = /status { bog_status json; }
+
+            location = /audit { bog_token off; $location }
+            location = /copy { internal; bog_token off; $audit }
+END
+        $conf =~ s/bog_token off; (?=bog_token)//;
+        $conf =~ s/%%AUDIT%%/$backend->port('http')/ge;
+        $conf =~ s/%%OTHER%%/$other->url/ge;
+
+        $other->answer(hold => 1);
+
+        my ($bank, $nginx) = cold($conf, %opt, http => <<'END');
+            proxy_cache_path %%DIR%%/cache keys_zone=audit:1m;
+END
+        my $get = sub {
+            return get($nginx->port, $_[0]) unless $opt{listen};
+
+            my $h2 = Bog::H2->new($nginx->port);
+            return $h2->answer($h2->request($_[0]));
+        };
+
+        my $seen = sub {
+            return join ' ', sort map { "@{ $_->{params}{REQUEST_METHOD} }"
+                                        . " @{ $_->{params}{REQUEST_URI} }" }
+                             $backend->requests;
+        };
+
+        $backend->answer(http => (hold => 1));
+
+        my $client = $opt{listen} ? Bog::H2->new($nginx->port)
+                     : client($nginx, "POST /held HTTP/1.1\r\nHost: x\r\n"
+                                      . "Content-Length: 4\r\n\r\nbody");
+        my $stream = $opt{listen} && $client->request('/held');
+
+        ok($nginx->wait_active(1), 'held');
+        $opt{listen} ? $client->reset($stream) : close $client;
+
+        ok($nginx->wait_log(qr/post action/), 'the other location has it');
+        ok($backend->wait_requests(1), 'and sends it on')
+            unless $name eq 'another source';
+
+        is($bank->release, 1, 'the token comes');
+        is($get->('/last')->{status}, 200, 'for others');
+
+        if ($name eq 'another source') {
+            is($seen->(), '', 'the other token has not come');
+            is($other->release, 1, 'it comes');
+        }
+
+        ok($backend->wait_requests($name eq 'mirror' ? 2 : 1), 'the audit');
+        $backend->release;
+        ok($nginx->wait_active(0), 'all is done');
+
+        my $method = $opt{listen} ? 'GET' : 'POST';
+
+        is($seen->(), join(' ', "$method /audit",
+                           $name eq 'mirror' ? 'POST /copy' : ()),
+           'was asked once');
+
+        if ($name eq 'another source') {
+            is("@{ ($backend->requests)[0]{params}{HTTP_X_TOKEN} }",
+               ($other->tokens)[0]{token}, 'with the other token');
+        }
+
+        my $json = JSON::PP::decode_json(
+                       $get->('/status')->{body});
+        my %holds = map { $_->{client_id} => $_->{holds} }
+                    @{ $json->{sources} };
+
+        is($holds{8282}{aborted}, 1, 'a hold that was left');
+        is($holds{8282}{token}, 0, 'and none that got the token');
+        is($holds{8383}{token}, 1, 'but of the other source')
+            if $name eq 'another source';
+
+        is(uris($bank), '/last', 'nothing has come to the API');
+        ends($bank, $nginx);
+    };
+}
 
 
 # --- bodies

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Select;
 use IO::Socket::INET;
 use Test::More;
 
@@ -667,30 +668,178 @@ END
 };
 
 
-# The header says when to come again, which is of no use with an answer.
+# The header says when to come again.  It belongs to our 503, not to what another
+# location answers in its place.
 
-subtest 'Retry-After' => sub {
-    my ($bank, $nginx) = cold(<<'END');
-        bog_wait_timeout 100ms;
+my $success = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n";
+my $busy = "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n";
 
-        location /plain { %%PASS%% }
-        location /page { error_page 503 /sorry.html; %%PASS%% }
-        location /other { error_page 503 = @other; %%PASS%% }
-        location /given { error_page 503 =200 /sorry.html; %%PASS%% }
+for my $case (
+    ['plain', '', '', 503, 1],
+    ['a page', 'error_page 503 /sorry.html;', '', 503, 1],
+    ['a page from a backend', 'error_page 503 /spare;', $success, 503, 1],
+    ['such a page with its own', 'error_page 503 /spare;',
+     $success . "Retry-After: 120\r\n", 503, 120],
+    ['a page with 200', 'error_page 503 =200 /sorry.html;', '', 200],
+    ['a page with 502', 'error_page 503 =502 /sorry.html;', '', 502],
+    ['a named location', 'error_page 503 = @spare;', $success, 200],
+    ['its 503', 'error_page 503 = @spare;', $busy, 503],
+    ['its 503 and its header', 'error_page 503 = @spare;',
+     $busy . "Retry-After: 120\r\n", 503, 120],
+    ['a redirect', 'error_page 503 http://localhost/;', '', 302],
+) {
+    my ($name, $page, $head, $status, @expected) = @$case;
 
-        location @other { bog_token off; proxy_pass http://127.0.0.1:%%API%%; }
+    subtest "Retry-After: $name" => sub {
+        my ($bank, $nginx) = cold(<<"END");
+            bog_wait_timeout 0;
+
+            location / { $page %%PASS%% }
+            location /sorry.html { }
+            location /spare { bog_token off; %%PASS%% }
+            location \@spare { bog_token off; %%PASS%% }
 END
+        $bank->api_answer(raw => "$head\r\nok");
 
-    my %answer = map { $_ => get($nginx->port, "/$_") }
-                     qw(plain page other given);
+        for my $method ('GET', 'HEAD') {
+            my $answer = get($nginx->port, '/', method => $method,
+                             timeout => 20);
 
-    is(statuses(@answer{qw(plain page other given)}), '503 503 401 200',
-       'the answers');
-    like(retry_after($answer{$_}), qr/^[0-9]+$/, "$_ has one")
-        for qw(plain page);
-    is(retry_after($answer{$_}), undef, "$_ has none") for qw(other given);
+            is($answer->{status}, $status, "status of $method");
+            is_deeply([map { $_->[1] } grep { $_->[0] eq 'Retry-After' }
+                       @{ $answer->{headers} }], \@expected, 'Retry-After');
+        }
+
+        $bank->release;
+        ends($bank, $nginx);
+    };
+}
+
+
+# nginx 1.29 and later send the headers that are there so far with it, and
+# empty their list for those of the answer.
+
+subtest 'Retry-After: a backend that sends early hints' => sub {
+    my ($bank, $nginx) = cold(<<'END');
+        bog_wait_timeout 0;
+        early_hints 1;
+
+        location / { error_page 503 =200 @spare; %%PASS%% }
+        location @spare { bog_token off; %%PASS%% }
+END
+    $bank->api_answer(raw => "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+                             . "${success}X-First: yes\r\n\r\nok");
+
+    my $raw = get($nginx->port, '/')->{raw};
+
+    like($raw, qr{^HTTP/1.1 103 .*\r\nLink: </x>\r\n\r\nHTTP/1.1 200 }s,
+         'the hints, and the answer');
+    like($raw, qr/^X-First: yes\r$/m, 'with its header');
+    unlike($raw, qr/^Retry-After/m, 'and not with ours');
 
     $bank->release;
+    ends($bank, $nginx);
+} if Bog::Nginx->since(1, 29, 0);
+
+
+subtest 'Retry-After: HTTP/2' => sub {
+    plan skip_all => 'no nghttp' if system 'command -v nghttp > /dev/null';
+
+    my ($bank, $nginx) = cold(<<'END');
+        listen 127.0.0.1:%%PORT_1%% http2;
+        bog_wait_timeout 0;
+        location / { %%PASS%% }
+END
+    my $output = `nghttp -v http://127.0.0.1:${\ $nginx->port(1) }/`;
+
+    like($output, qr/:status: .*503/, 'a refusal');
+    is(scalar(() = $output =~ /retry-after: /g), 1, 'one Retry-After');
+
+    $bank->release;
+    ends($bank, $nginx);
+};
+
+
+# Fetches and other locations find a connection however many requests come.
+
+for my $case (
+    ['worker_connections', connections => 64],
+    ['worker_rlimit_nofile', file_limit => 64],
+) {
+    my ($limit, %opt) = @$case;
+
+    subtest "the last connections: $limit" => sub {
+        plan skip_all => 'the limit is not set under a wrapper'
+            if $opt{file_limit} && $ENV{BOG_WRAPPER};
+
+        my ($bank, $nginx) = cold(<<'END', %opt);
+            location / { empty_gif; add_header X-Token $bog_bearer_token; }
+            location /optional { bog_token optional; empty_gif; }
+            location /file { }
+            location /status { bog_status prometheus; }
+END
+        $bank->answer;
+        $bank->release(status => 503, headers => [['Retry-After' => 4]]);
+        ok($nginx->wait_log(qr/token request failed/), 'a bank that is away');
+
+        my $request = sub {
+            my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+                PeerPort => $nginx->port) or die "connect: $@\n";
+            print {$socket} "GET / HTTP/1.0\r\n\r\n";
+            return $socket;
+        };
+
+        # one by one: connections without a request are closed by nginx itself
+        my @sockets = map { $request->() } 1 .. 200;
+        my $select = IO::Select->new(@sockets);
+        my $refused;
+
+        ok(wait_until { $refused = $select->can_read(0);
+                        $refused + $nginx->active == 200 },
+           'each is held or answered at once');
+
+        my @others = map { get($nginx->port, $_) } qw(/file /optional);
+        is(statuses(@others), '200 200', 'others are answered');
+        is($bank->count, 1, 'while the bank is away');
+
+        my @answers = map { local $/; <$_> // '' } @sockets;
+        my ($token) = map { $_->{token} } $bank->tokens;
+
+        is(scalar(grep { m{^HTTP/1.1 503 .*^Retry-After: 1\r$}ms } @answers),
+           $refused, 'the refused ones may come again in a second');
+        is(scalar(grep { m{^HTTP/1.1 200 .*^X-Token: $token\r$}ms } @answers),
+           200 - $refused, 'the held ones get the token');
+        cmp_ok($refused, '>=', 200 - 48, 'sixteen connections are left');
+        cmp_ok($refused, '<=', 200 - 24, 'and few more');
+        is($bank->count, 2, 'one fetch, as soon as it is due');
+
+        my %without = get($nginx->port, '/status')->{body}
+            =~ /^bog_requests_without_token_total\{.*="(\w+)"\} (\d+)/mg;
+        is("$without{required} $without{optional}", "$refused 1", 'counted');
+
+        my @warnings = $nginx->log
+            =~ /\[warn\] .*held and no more can be, increase "(\w+)"/g;
+        is($warnings[0], $limit, 'the log says what to do');
+        cmp_ok(scalar(@warnings), '<=', 5, 'once a second');
+
+        ends(undef, $nginx);
+    };
+}
+
+
+# Each that goes on needs a connection to the API, beside that of its client.
+
+subtest 'more held requests than free connections' => sub {
+    my ($bank, $nginx) = cold('location / { %%PASS%% }', connections => 64);
+
+    my @answers = held($bank, $nginx, [map { "/$_" } 1 .. 40], body => 'x');
+
+    is(join(' ', map { $_->{status} } @answers), join(' ', (200) x 40),
+       'all are answered');
+    is(join(' ', sort { $a <=> $b } map { substr $_->{uri}, 1 }
+            $bank->api_requests), join(' ', 1 .. 40), 'each was sent once');
+    is(scalar(tokens_seen($bank)), 40, 'with the token');
+
     ends($bank, $nginx);
 };
 

@@ -21,7 +21,7 @@ use Bog::Bank;
 use Bog::CA;
 use Bog::Client qw(get parallel header);
 use Bog::Nginx;
-use Bog::Util qw(now timeout wait_until);
+use Bog::Util qw(now slurp timeout wait_until);
 
 my $bearer = '"Bearer $bog_bearer_token"';
 my $pass = "proxy_set_header Authorization $bearer;"
@@ -373,6 +373,44 @@ END
 
     is(sent($backend), bearer($bank), 'with the token');
     ok(($backend->requests)[0]{body} eq $body, 'the body is whole');
+
+    ends($bank, $nginx, 1);
+};
+
+
+subtest 'an HTTP/3 client that stops the answer' => sub {
+    plan skip_all => 'no nginx with HTTP/3'
+        unless Bog::Nginx->has('http_v3_module');
+    plan skip_all => 'no aioquic'
+        if system 'python3 -c "import aioquic" 2> /dev/null';
+
+    my $cert = Bog::CA->shared->cert(name => 'localhost');
+
+    my ($bank, $backend, $nginx) = set_up(<<"END", cold => 1);
+        listen 127.0.0.1:%%PORT%% quic;
+        ssl_certificate $cert->{cert};
+        ssl_certificate_key $cert->{key};
+        access_log %%DIR%%/h3.log;
+        location / { %%PASS%% }
+END
+    ok($bank->wait_requests(1), 'the token is asked for');
+
+    open my $client, '|-', "python3 $FindBin::Bin/lib/stop_sending.py"
+        . " ${\ $nginx->port } 2> /dev/null" or die "python3: $!\n";
+    $client->autoflush;
+
+    ok($nginx->wait_active(1), 'held');
+    print {$client} "stop\n";
+    ok($nginx->wait_active(0), 'nginx lets go');
+
+    $bank->release;
+    ok($nginx->wait_log(qr/token obtained/), 'the token comes');
+    print {$client} "leave\n";
+    close $client;
+
+    is_deeply([$backend->requests], [], 'for others');
+    like(slurp($nginx->dir . '/h3.log'), qr{"GET /stopped HTTP/3.0" 499 },
+         'status 499');
 
     ends($bank, $nginx, 1);
 };

@@ -49,7 +49,7 @@ my $leaked;
 # %opt: conf, main, events (texts of the http block, of the main one, of the
 # events one), workers, master => 0, daemon => 1, module => 0, modules =>
 # [more of them], secret, files => { name => content }, log_level, status => 1
-# for wait_active, connections (of a worker, 4096), env => { name => value }, for
+# for wait_active, connections (of a worker, 4096), file_limit (twice that), env => { name => value }, for
 # nginx and its workers, asan => options of AddressSanitizer, user of the workers
 # where root runs this, with its group (root).
 
@@ -168,7 +168,7 @@ sub _file_limit {
     # valgrind refuses, and nginx takes that for an alert
     return if $ENV{BOG_WRAPPER};
 
-    my $files = 2 * $self->_connections;
+    my $files = $self->{opt}{file_limit} // 2 * $self->_connections;
     chomp(my $limit = `sh -c 'ulimit -Hn'`);
 
     return $limit eq 'unlimited' || $limit >= $files
