@@ -176,15 +176,15 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 void
 bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
 {
-    int64_t  less;
+    int64_t  guard;
 
-    less = bog_policy_max(p->expires - (start->mono + lifetime), 0);
+    guard = p->expires - p->until;
 
-    p->expires -= less;
-    p->until -= less;
-    p->until_wall -= less;
+    p->expires = bog_policy_min(p->expires, start->mono + lifetime);
+    p->until = p->expires - guard;
+    p->until_wall = start->wall + (p->until - start->mono);
     p->refresh = p->expires + BOG_POLICY_SECOND;
-    p->refresh_wall = p->until_wall + (p->refresh - p->until);
+    p->refresh_wall = start->wall + (p->refresh - start->mono);
 
     p->retry = start->mono + BOG_POLICY_APART;
     p->failures = 0;
@@ -270,10 +270,8 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
             return 0;
         }
 
-        p->mature = 0;
-        p->old_until = 0;
-
         if (!p->doubted) {
+            p->mature = 0;
             return 1;
         }
 
@@ -312,6 +310,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 
     p->rejected = now->mono;
     p->withheld = 1;
+    p->mature = 0;
 
     p->refresh = now->mono;
     p->refresh_wall = now->wall;

@@ -340,7 +340,7 @@ static unit_life_row_t  unit_life_rows[] = {
     { "{'access_token':'h.A.c'}", NULL, D, H, OK, 300000 },
     { "{'access_token':'..'}", NULL, D, H, OK, 300000 },
 
-    /* expired by the answer's clock */
+    /* expired */
 
     { "{#}", "{'exp':1699999999}", D, H, EXPIRED, 0 },
     { "{#}", "{'exp':1700000000}", D, H, EXPIRED, 0 },
@@ -351,9 +351,55 @@ static unit_life_row_t  unit_life_rows[] = {
     { "{#}", "{'exp':-1e308}", D, H, EXPIRED, 0 },
     { "{#," E ":300}", "{'exp':1700000000}", D, H, EXPIRED, 0 },
     { "{#," E ":1700000060}", "{'exp':1699999999}", D, H, EXPIRED, 0 },
-    { "{#}", "{'exp':1700000600}", UNIT_AHEAD, H, EXPIRED, 0 },
-    { "{#}", "{'exp':1700000601}", UNIT_AHEAD, H, OK, 1000 },
     { "{#}", "{'exp':1699999999}", 1699999939000, H, OK, 60000 },
+
+    /* by the answer's clock alone */
+
+    { "{#}", "{'exp':1700000600}", UNIT_AHEAD, H, OK, 600000 },
+    { "{#}", "{'exp':1700000601}", UNIT_AHEAD, H, OK, 1000 },
+    { "{#}", "{'exp':1700000001}", UNIT_AHEAD, H, OK, 1000 },
+    { "{#}", "{'exp':1700000000}", UNIT_AHEAD, H, EXPIRED, 0 },
+    { "{#}", "{'exp':1700000300,'iat':1700000000}", 1700000310000, H, OK,
+      300000 },
+    { "{#}", "{'exp':1700000300,'iat':1700000000}", 1700000290000, H, OK,
+      300000 },
+    { "{#," E ":300}", "{'exp':1700000300,'iat':1700000000}", 1700000310000,
+      H, OK, 300000 },
+    { "{#," E ":1700000300}", "{'exp':1700000300,'iat':1700000000}",
+      1700000290000, H, OK, 300000 },
+    { "{#}", "{'exp':1700000300,'iat':1700000000}", 1699999000000, H, OK,
+      300000 },
+    { "{#}", "{'exp':1700000300,'iat':1699999000}", 1700000310000, H, OK,
+      1300000 },
+    { "{#}", "{'exp':1700000300,'iat':1700000300}", 1700000310000, H, OK,
+      300000 },
+
+    /* the token's issuer agrees with us, or nearly */
+
+    { "{#}", "{'exp':1700000300,'iat':1700000030}", 1700000290000, H, OK,
+      270000 },
+    { "{#}", "{'exp':1700000300,'iat':1700000031}", 1700000290000, H, OK,
+      10000 },
+    { "{#}", "{'exp':1700000300,'iat':1699999970}", 1700000290000, H, OK,
+      300000 },
+    { "{#}", "{'exp':1700000300,'iat':1699999969}", 1700000290000, H, OK,
+      10000 },
+
+    /* a Date that is off by a minute is believed */
+
+    { "{#}", "{'exp':1700000300,'iat':1700000000}", 1700000060000, H, OK,
+      240000 },
+    { "{#}", "{'exp':1700000300,'iat':1700000000}", 1700000060001, H, OK,
+      300000 },
+
+    /* our clock is wrong, Date and issuer are right */
+
+    { "{#}", "{'exp':1600000300,'iat':1600000000}", 1600000000000, H, OK,
+      300000 },
+    { "{#}", "{'exp':1800000300,'iat':1800000000}", 1800000000000, H, OK,
+      300000 },
+    { "{#}", "{'exp':1600000000,'iat':1599999700}", 1600000000000, H, EXPIRED,
+      0 },
     { "{#}", "{'exp':1}", 0, H, OK, 1000 },
 
     /* without a Date the JWT's iat is the clock */
@@ -362,7 +408,7 @@ static unit_life_row_t  unit_life_rows[] = {
     { "{#}", "{'exp':1800000060,'iat':1800000000}", D, H, OK, 60000 },
     { "{#}", "{'exp':1600000060,'iat':1600000000.5}", D, H, OK, 59500 },
     { "{#}", "{'exp':1600000060,'iat':1600000060}", D, H, EXPIRED, 0 },
-    { "{#}", "{'exp':1700000060,'iat':1e308}", D, H, EXPIRED, 0 },
+    { "{#}", "{'exp':1700000060,'iat':1e308}", D, H, OK, 60000 },
     { "{#}", "{'exp':1700000060,'iat':'1600000000'}", D, H, OK, 60000 },
     { "{#}", "{'exp':1700000060,'iat':null}", D, H, OK, 60000 },
     { "{#}", "{'exp':1700000060,'iat':0}", D, H, OK, 60000 },
@@ -370,6 +416,8 @@ static unit_life_row_t  unit_life_rows[] = {
     { "{#}", "{'exp':1600000060,'iat':1600000000}", UNIT_NOW, H, EXPIRED,
       0 },
     { "{#}", "{'exp':1700000660,'iat':1700000000}", UNIT_AHEAD, H, OK,
+      660000 },
+    { "{#}", "{'exp':1700000660,'iat':1700000600}", UNIT_AHEAD, H, OK,
       60000 },
     { "{#," E ":1600000060}", "{'iat':1600000000}", D, H, OK, 60000 },
     { "{#," E ":1600000060000}", "{'iat':1600000000}", D, H, OK, 60000 },
@@ -654,7 +702,51 @@ test_token_too_long(void **state)
     len += sprintf(unit_body + len, "\"}");
 
     assert_int_equal(unit_read(&answer, unit_body, len, UNIT_NONE, UNIT_HOUR),
-                     BAD_TOKEN);
+                     BOG_ANSWER_TOO_LARGE);
+}
+
+
+/* whether anybody tells how long the token lives */
+
+static void
+test_stated(void **state)
+{
+    size_t        i, len;
+    bog_answer_t  answer;
+
+    static struct {
+        const char  *body;
+        const char  *payload;
+        unsigned     stated;
+    } rows[] = {
+        { "{$}", "", 0 },
+        { "{$," E ":0}", "", 0 },
+        { "{$," E ":'x'}", "", 0 },
+        { "{$," E ":1634719923245}", "", 0 },
+        { "{$," E ":1}", "", 1 },
+        { "{$," E ":86400}", "", 1 },
+        { "{$," E ":1700000060}", "", 1 },
+        { "{#}", "{'iat':1700000000}", 0 },
+        { "{#}", "{'exp':1700000060}", 1 },
+        { "{#," E ":0}", "{'exp':1700000060}", 1 },
+        { "{#," E ":60}", "{'iat':1700000000}", 1 }
+    };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(rows); i++) {
+        unit_make_jwt(rows[i].payload);
+
+        len = unit_make_body(rows[i].body);
+
+        assert_int_equal(unit_read(&answer, unit_body, len, UNIT_NONE,
+                                   UNIT_HOUR),
+                         OK);
+
+        if (answer.stated != rows[i].stated) {
+            fail_msg("row %zu: stated %d", i, answer.stated);
+        }
+    }
 }
 
 
@@ -813,6 +905,7 @@ unit_answer(void)
         cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_token),
         cmocka_unit_test(test_token_too_long),
+        cmocka_unit_test(test_stated),
         cmocka_unit_test(test_token_characters),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_zero_byte),

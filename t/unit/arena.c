@@ -30,7 +30,7 @@ static unit_worst_t  unit_worsts[] = {
     { "{\"access_token\":\"a\",", "\"%x\":0,", "\"\":0}", BOG_ANSWER_OK },
     { "{\"access_token\":\"a\",", "\"%x\":{},", "\"\":0}", BOG_ANSWER_OK },
     { "{\"access_token\":\"a\",\"b\":\"", "xxxxxxx", "\"}", BOG_ANSWER_OK },
-    { "{\"access_token\":\"", "aaaaaaa", "\"}", BOG_ANSWER_BAD_TOKEN },
+    { "{\"access_token\":\"", "aaaaaaa", "\"}", BOG_ANSWER_TOO_LARGE },
     { "{\"access_token\":\"a\",\"b\":", "[", "", BOG_ANSWER_NOT_JSON },
     { "{\"access_token\":\"a\",\"b\":", "{\"\":", "", BOG_ANSWER_NOT_JSON },
     { "", "[", "", BOG_ANSWER_NOT_JSON },

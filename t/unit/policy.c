@@ -113,25 +113,36 @@ static unit_failure_t  unit_failures[] = {
     { REJECTED, 401, -1, 0, 0, 5000 },
     { REJECTED, 403, -1, 0, 0, 5000 },
 
-    /* 1 s doubling to 60 s */
+    /* no answer: 1 s doubling to 8 s */
 
     { TIMEOUT, 0, -1, 1, 0, 2000 },
     { TIMEOUT, 0, -1, 2, 0, 4000 },
     { TIMEOUT, 0, -1, 3, 0, 8000 },
-    { TIMEOUT, 0, -1, 4, 0, 16000 },
-    { TIMEOUT, 0, -1, 5, 0, 32000 },
-    { TIMEOUT, 0, -1, 6, 0, 60000 },
-    { TIMEOUT, 0, -1, 7, 0, 60000 },
-    { TIMEOUT, 0, -1, 31, 0, 60000 },
-    { TIMEOUT, 0, -1, 32, 0, 60000 },
-    { TIMEOUT, 0, -1, 63, 0, 60000 },
-    { TIMEOUT, 0, -1, 64, 0, 60000 },
-    { TIMEOUT, 0, -1, 1000000, 0, 60000 },
-    { TIMEOUT, 0, -1, UINT32_MAX - 1, 0, 60000 },
-    { TIMEOUT, 0, -1, UINT32_MAX, 0, 60000 },
+    { TIMEOUT, 0, -1, 4, 0, 8000 },
+    { TIMEOUT, 0, -1, 32, 0, 8000 },
+    { TIMEOUT, 0, -1, UINT32_MAX, 0, 8000 },
+    { BOG_ERROR_RESOLVE, 0, -1, 9, 0, 8000 },
+    { BOG_ERROR_CONNECT, 0, -1, 9, 0, 8000 },
+    { BOG_ERROR_TLS, 0, -1, 9, 0, 8000 },
+
+    /* a bad answer: 1 s doubling to 60 s */
+
+    { HTTP, 500, -1, 1, 0, 2000 },
+    { HTTP, 500, -1, 2, 0, 4000 },
     { HTTP, 500, -1, 3, 0, 8000 },
-    { HTTP, 503, -1, 3, 0, 8000 },
+    { HTTP, 503, -1, 4, 0, 16000 },
+    { HTTP, 500, -1, 5, 0, 32000 },
+    { HTTP, 403, -1, 6, 0, 60000 },
+    { HTTP, 500, -1, 7, 0, 60000 },
+    { HTTP, 500, -1, 31, 0, 60000 },
+    { HTTP, 500, -1, 32, 0, 60000 },
+    { HTTP, 500, -1, 63, 0, 60000 },
+    { HTTP, 500, -1, 64, 0, 60000 },
+    { HTTP, 500, -1, 1000000, 0, 60000 },
+    { HTTP, 500, -1, UINT32_MAX - 1, 0, 60000 },
+    { HTTP, 500, -1, UINT32_MAX, 0, 60000 },
     { BOG_ERROR_MALFORMED, 200, -1, 9, 0, 60000 },
+    { BOG_ERROR_TOO_LARGE, 200, -1, 9, 0, 60000 },
 
     /* 5 s doubling to 5 min */
 
@@ -162,21 +173,40 @@ static unit_failure_t  unit_failures[] = {
     { HTTP, 429, 86400000, 0, 0, 300000 },
     { HTTP, 429, INT64_MAX, 0, 0, 300000 },
 
-    /* it counts for these two only */
+    /* with any status, and an answer that is of no use */
 
-    { HTTP, 500, 30000, 0, 0, 1000 },
-    { HTTP, 302, 30000, 0, 0, 1000 },
-    { REJECTED, 401, 30000, 0, 0, 5000 },
-    { REJECTED, 403, 30000, 1, 0, 10000 },
+    { HTTP, 302, 120000, 0, 0, 120000 },
+    { HTTP, 400, 120000, 0, 0, 120000 },
+    { HTTP, 403, 120000, 0, 0, 120000 },
+    { HTTP, 500, 120000, 0, 0, 120000 },
+    { HTTP, 502, 120000, 9, 0, 120000 },
+    { HTTP, 504, 120000, 0, 0, 120000 },
+    { HTTP, 599, 120000, 0, 0, 120000 },
+    { BOG_ERROR_MALFORMED, 500, 120000, 0, 0, 120000 },
+    { BOG_ERROR_TOO_LARGE, 503, 120000, 0, 0, 120000 },
+
+    /* rejected credentials: the later of both */
+
+    { REJECTED, 401, 120000, 0, 0, 120000 },
+    { REJECTED, 400, 5001, 0, 0, 5001 },
+    { REJECTED, 403, 5000, 0, 0, 5000 },
+    { REJECTED, 401, 4999, 0, 0, 5000 },
+    { REJECTED, 401, 0, 0, 0, 5000 },
+    { REJECTED, 401, 30000, 3, 0, 40000 },
+    { REJECTED, 401, 86400000, 0, 0, 300000 },
+    { REJECTED, 401, 120000, 9, 0, 300000 },
 
     /* up to a quarter more at random, both ends of it included */
 
     { TIMEOUT, 0, -1, 0, 1, 1001 },
     { TIMEOUT, 0, -1, 0, 250, 1250 },
     { TIMEOUT, 0, -1, 0, 251, 1000 },
-    { TIMEOUT, 0, -1, 9, 15000, 75000 },
-    { TIMEOUT, 0, -1, 9, 15001, 60000 },
-    { TIMEOUT, 0, -1, 9, 4294967295u, 60983 },
+    { TIMEOUT, 0, -1, 9, 2000, 10000 },
+    { TIMEOUT, 0, -1, 9, 2001, 8000 },
+    { TIMEOUT, 0, -1, 9, 4294967295u, 8885 },
+    { HTTP, 500, -1, 9, 15000, 75000 },
+    { HTTP, 500, -1, 9, 15001, 60000 },
+    { HTTP, 500, -1, 9, 4294967295u, 60983 },
     { REJECTED, 401, -1, 0, 1250, 6250 },
     { REJECTED, 401, -1, 9, 75000, 375000 },
     { REJECTED, 401, -1, 9, 75001, 300000 },
@@ -428,6 +458,7 @@ test_failure(void **state)
         memset(&p, 0, sizeof(p));
 
         p.failures = row->failures;
+        p.withheld = 1;
 
         f.error = row->error;
         f.status = row->status;
@@ -445,6 +476,8 @@ test_failure(void **state)
                                      ? UINT32_MAX : row->failures + 1);
         assert_int_equal(p.error, row->error);
         assert_int_equal(p.status, row->status);
+        assert_int_equal(p.withheld, 0);
+        assert_int_equal(p.asked, row->retry_after >= 0);
 
         assert_true(bog_policy_next(&p, &unit_start) == p.retry);
     }
@@ -586,50 +619,345 @@ test_wall_jump(void **state)
 
 
 /*
- * The API rejects a token.  Rows go on from each other: a new token for each
- * that is dropped, at once.
+ * A token of 300 s, and at 240 s the next one.  The API may reject one of them
+ * before the row's time.
+ */
+
+typedef struct {
+    int64_t       at;             /* of the rejection */
+    bog_token_e   rejected;
+    int           changed;
+    int64_t       mono;
+    int64_t       wall;
+    bog_token_e   given;
+} unit_given_t;
+
+
+#define NONE     BOG_TOKEN_NONE
+#define CURRENT  BOG_TOKEN_CURRENT
+#define OLD      BOG_TOKEN_OLD
+
+static unit_given_t  unit_given[] = {
+
+    /* the newer one is given out when it is three seconds old */
+
+    { 0, NONE, 0, 240000, 240000, OLD },
+    { 0, NONE, 0, 242999, 242999, OLD },
+    { 0, NONE, 0, 243000, 243000, CURRENT },
+    { 0, NONE, 0, 534999, 534999, CURRENT },
+    { 0, NONE, 0, 535000, 535000, NONE },
+
+    /* or when the old one ends by either clock */
+
+    { 0, NONE, 0, 240000, 294999, OLD },
+    { 0, NONE, 0, 240000, 295000, CURRENT },
+    { 0, NONE, 0, 240000, 534999, CURRENT },
+    { 0, NONE, 0, 240000, 535000, NONE },
+    { 0, NONE, 0, 243000, -90000000, CURRENT },
+    { 0, NONE, 0, 535000, -90000000, NONE },
+
+    /* rejected in its first ten seconds, it makes room for the old one */
+
+    { 243000, CURRENT, 1, 243000, 243000, OLD },
+    { 243000, CURRENT, 1, 294999, 294999, OLD },
+    { 243000, CURRENT, 1, 295000, 295000, CURRENT },
+    { 243000, CURRENT, 1, 250000, 295000, CURRENT },
+    { 243000, CURRENT, 1, 535000, 535000, NONE },
+    { 249999, CURRENT, 1, 249999, 249999, OLD },
+
+    /* and later it is withheld */
+
+    { 250000, CURRENT, 1, 250000, 250000, NONE },
+    { 250000, CURRENT, 1, 534999, 534999, NONE },
+
+    /* the old one rejected makes room for the newer one */
+
+    { 240000, OLD, 1, 240000, 240000, CURRENT },
+    { 242999, OLD, 1, 242999, 242999, CURRENT },
+    { 242999, OLD, 1, 535000, 535000, NONE },
+
+    /* a rejection of a token that is given out no more changes nothing */
+
+    { 243000, OLD, 0, 243000, 243000, CURRENT },
+    { 535000, CURRENT, 0, 535000, 535000, NONE }
+};
+
+
+static void
+unit_two_tokens(bog_policy_t *p, bog_time_t *now)
+{
+    memset(p, 0, sizeof(bog_policy_t));
+
+    assert_true(bog_policy_success(p, &unit_start, &unit_start, 300000, 60000,
+                                   0));
+    assert_int_equal(bog_policy_token(p, &unit_start), CURRENT);
+
+    now->mono = UNIT_MONO + 240000;
+    now->wall = UNIT_WALL + 240000;
+
+    assert_true(bog_policy_success(p, now, now, 300000, 60000, 0));
+
+    assert_true(p->old_expires == UNIT_MONO + 300000);
+    assert_true(p->expires == UNIT_MONO + 540000);
+}
+
+
+static void
+test_token(void **state)
+{
+    int            changed;
+    size_t         i;
+    bog_time_t     now;
+    bog_token_e    given;
+    bog_policy_t   p, old;
+    unit_given_t  *row;
+
+    (void) state;
+
+    for (i = 0; i < unit_count(unit_given); i++) {
+        row = &unit_given[i];
+
+        unit_two_tokens(&p, &now);
+
+        if (row->rejected != NONE) {
+            now.mono = UNIT_MONO + row->at;
+            now.wall = UNIT_WALL + row->at;
+
+            old = p;
+            changed = bog_policy_rejected(&p, &now, row->rejected);
+
+            if (changed != row->changed) {
+                fail_msg("row %zu: changed %d", i, changed);
+            }
+
+            if (!changed) {
+                assert_memory_equal(&p, &old, sizeof(p));
+            }
+        }
+
+        now.mono = UNIT_MONO + row->mono;
+        now.wall = UNIT_WALL + row->wall;
+
+        given = bog_policy_token(&p, &now);
+
+        if (given != row->given) {
+            fail_msg("row %zu: given %d", i, given);
+        }
+    }
+}
+
+
+/* the API takes neither of the two: a fetch is due */
+
+static void
+test_token_doubted(void **state)
+{
+    bog_time_t    now;
+    bog_policy_t  p, old;
+
+    (void) state;
+
+    unit_two_tokens(&p, &now);
+
+    now.mono += 3000;
+    now.wall += 3000;
+
+    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(p.rejections, 0);
+    assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 480000);
+
+    old = p;
+    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    /* a while after such a fetch nothing changes */
+
+    p.rejected = now.mono - 4999;
+    p.rejections = 1;
+    old = p;
+
+    assert_false(bog_policy_rejected(&p, &now, OLD));
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    now.mono += 1;
+    now.wall += 1;
+
+    assert_true(bog_policy_rejected(&p, &now, OLD));
+    assert_int_equal(bog_policy_token(&p, &now), NONE);
+    assert_true(bog_policy_next(&p, &now) <= now.mono);
+
+    /* what comes then is given out at once */
+
+    assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
+    assert_int_equal(bog_policy_token(&p, &now), CURRENT);
+}
+
+
+/* where there is no token, the first one is given out at once */
+
+static void
+test_token_first(void **state)
+{
+    bog_time_t    now;
+    bog_policy_t  p;
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+    assert_int_equal(bog_policy_token(&p, &unit_start), NONE);
+
+    assert_true(bog_policy_success(&p, &unit_start, &unit_start, 300000, 60000,
+                                   0));
+    assert_int_equal(bog_policy_token(&p, &unit_start), CURRENT);
+
+    /* nor is one waited for that has ended */
+
+    now.mono = UNIT_MONO + 295000;
+    now.wall = UNIT_WALL + 295000;
+
+    assert_int_equal(bog_policy_token(&p, &now), NONE);
+
+    assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
+    assert_int_equal(bog_policy_token(&p, &now), CURRENT);
+}
+
+
+/* a token of 300 s is handed out again */
+
+static void
+test_repeated(void **state)
+{
+    size_t         i;
+    bog_time_t     at;
+    bog_policy_t   p;
+    bog_failure_t  f = { BOG_ERROR_HTTP, 429, 300000 };
+
+    static struct {
+        int64_t   mono;
+        int64_t   wall;
+        int64_t   lifetime;
+        int64_t   expires;
+        int64_t   until_wall;
+    } rows[] = {
+
+        /* what is left is told, or is taken for five minutes */
+
+        { 240000, 240000, 60000, 300000, 295000 },
+        { 240000, 240000, 300000, 300000, 295000 },
+        { 299000, 299000, 300000, 300000, 295000 },
+        { 240000, 240000, 3600000, 300000, 295000 },
+
+        /* it ends sooner than it was thought to */
+
+        { 240000, 240000, 59999, 299999, 294999 },
+        { 240000, 240000, 30000, 270000, 265000 },
+        { 240000, 240000, 1, 240001, 235001 },
+
+        /* a machine that slept for 100 s, and a wall clock that was set */
+
+        { 140000, 240000, 60000, 200000, 295000 },
+        { 240000, 90000000, 60000, 300000, 90055000 },
+        { 240000, -90000000, 60000, 300000, -89945000 }
+    };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(rows); i++) {
+        memset(&p, 0, sizeof(p));
+
+        assert_true(bog_policy_success(&p, &unit_start, &unit_start, 300000,
+                                       60000, 0));
+
+        at.mono = UNIT_MONO + rows[i].mono;
+        at.wall = UNIT_WALL + rows[i].wall;
+
+        bog_policy_failure(&p, &at, &f, 0);
+        p.withheld = 1;
+
+        bog_policy_repeated(&p, &at, rows[i].lifetime);
+
+        if (p.expires != UNIT_MONO + rows[i].expires
+            || p.until != UNIT_MONO + rows[i].expires - 5000
+            || p.until_wall != UNIT_WALL + rows[i].until_wall)
+        {
+            fail_msg("row %zu: expires %lld, until %lld and %lld", i,
+                     (long long) p.expires - UNIT_MONO,
+                     (long long) p.until - UNIT_MONO,
+                     (long long) (p.until_wall - UNIT_WALL));
+        }
+
+        /* the next fetch begins a second after its end, by either clock */
+
+        assert_true(bog_policy_next(&p, &at)
+                    == UNIT_MONO + rows[i].expires + 1000);
+
+        at.wall = UNIT_WALL + rows[i].until_wall + 5999;
+        assert_true(bog_policy_next(&p, &at)
+                    == UNIT_MONO + rows[i].expires + 1000);
+
+        at.wall++;
+        assert_true(bog_policy_next(&p, &at)
+                    == UNIT_MONO + rows[i].mono + 200);
+
+        assert_int_equal(p.failures, 0);
+        assert_int_equal(p.error, BOG_ERROR_NONE);
+        assert_int_equal(p.status, 0);
+        assert_int_equal(p.asked, 0);
+        assert_int_equal(p.withheld, 0);
+    }
+}
+
+
+/*
+ * The API rejects a token that is no newborn.  Rows go on from each other: a
+ * new token comes at once for each that is withheld.
  */
 
 typedef struct {
     int64_t       at;             /* since the row before */
-    uint32_t      rnd;
-    int           dropped;
-    int64_t       wait;           /* from then on, until the next one may */
+    int           accepted;       /* the API accepted the one before */
+    int           withheld;
 } unit_rejection_t;
 
 
 static unit_rejection_t  unit_rejections[] = {
-    { 0, 0, 1, 5000 },
-    { 1, 0, 0, 4999 },
-    { 4998, 0, 0, 1 },
-    { 1, 0, 1, 10000 },
-    { 10000, 0, 1, 20000 },
-    { 20000, 0, 1, 40000 },
-    { 40000, 0, 1, 80000 },
-    { 80000, 0, 1, 160000 },
-    { 160000, 0, 1, 300000 },
-    { 300000, 0, 1, 300000 },
+    { 0, 0, 1 },
+    { 1, 0, 0 },
+    { 4998, 0, 0 },
+    { 1, 0, 1 },
+    { 9999, 0, 0 },
+    { 1, 0, 1 },
+    { 19999, 0, 0 },
+    { 1, 0, 1 },
+    { 40000, 0, 1 },
+    { 79999, 0, 0 },
+    { 1, 0, 1 },
+    { 160000, 0, 1 },
+    { 299999, 0, 0 },
+    { 1, 0, 1 },
+    { 299999, 0, 0 },
+    { 1, 0, 1 },
 
-    /* quiet for as long as that again, and a millisecond: forgotten */
+    /* time alone makes nobody forget */
 
-    { 600000, 0, 1, 300000 },
-    { 600001, 0, 1, 5000 },
-    { 10000, 0, 1, 10000 },
-    { 20001, 0, 1, 5000 },
+    { 900000, 0, 1 },
+    { 299999, 0, 0 },
 
-    /* up to a tenth more at random */
+    /* an accepted token does, but for the five seconds */
 
-    { 10001, 500, 1, 5500 },
-    { 5499, 0, 0, 1 },
-    { 1, 1000, 1, 11000 },
-    { 22002, 501, 1, 5000 }
+    { 0, 1, 1 },
+    { 4999, 1, 0 },
+    { 1, 0, 1 },
+    { 5000, 0, 1 },
+    { 9999, 0, 0 },
+    { 0, 1, 1 }
 };
 
 
 static void
 test_rejected(void **state)
 {
-    int           dropped;
+    int           withheld;
     size_t        i;
     bog_time_t    now;
     bog_policy_t  p, old;
@@ -639,43 +967,56 @@ test_rejected(void **state)
     memset(&p, 0, sizeof(p));
     now = unit_start;
 
-    /* where there is none, nothing is given up */
+    /* where there is none, none is withheld */
 
-    assert_false(bog_policy_rejected(&p, &now, 0));
+    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_false(bog_policy_rejected(&p, &now, OLD));
     assert_true(unit_zero(&p, sizeof(p)));
+
+    assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
 
     for (i = 0; i < unit_count(unit_rejections); i++) {
 
         now.mono += unit_rejections[i].at;
         now.wall += unit_rejections[i].at;
 
-        assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
-
-        old = p;
-        dropped = bog_policy_rejected(&p, &now, unit_rejections[i].rnd);
-
-        if (dropped != unit_rejections[i].dropped
-            || p.reject - now.mono != unit_rejections[i].wait)
-        {
-            fail_msg("row %zu: dropped %d, wait %lld", i, dropped,
-                     (long long) (p.reject - now.mono));
+        if (unit_rejections[i].accepted) {
+            bog_policy_accepted(&p);
         }
 
-        if (!dropped) {
+        old = p;
+        withheld = bog_policy_rejected(&p, &now, CURRENT);
+
+        if (withheld != unit_rejections[i].withheld) {
+            fail_msg("row %zu: withheld %d", i, withheld);
+        }
+
+        if (!withheld) {
             assert_memory_equal(&p, &old, sizeof(p));
+            assert_int_equal(bog_policy_token(&p, &now), CURRENT);
             continue;
         }
 
-        assert_false(bog_policy_valid(&p, &now));
-        assert_true(bog_policy_next(&p, &now) == p.retry);
+        /* it is valid all the same, and once is enough */
+
+        assert_true(bog_policy_valid(&p, &now));
+        assert_int_equal(bog_policy_token(&p, &now), NONE);
+        assert_true(bog_policy_next(&p, &now) <= now.mono + 200);
+
+        old = p;
+        assert_false(bog_policy_rejected(&p, &now, CURRENT));
+        assert_memory_equal(&p, &old, sizeof(p));
+
+        assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
+        assert_int_equal(bog_policy_token(&p, &now), CURRENT);
     }
 }
 
 
-/* a token stays where none can take its place, and a failure forgets nothing */
+/* what the end of the fetch makes of a token that is withheld */
 
 static void
-test_rejected_in_vain(void **state)
+test_withheld(void **state)
 {
     bog_time_t     now;
     bog_policy_t   p, old;
@@ -688,24 +1029,202 @@ test_rejected_in_vain(void **state)
 
     assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
 
-    now.mono += 240000;
-    bog_policy_failure(&p, &now, &f, 0);
-    old = p;
+    now.mono += 1000;
+    now.wall += 1000;
 
-    now.mono += 999;
-    assert_false(bog_policy_rejected(&p, &now, 0));
+    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_true(bog_policy_next(&p, &now) <= now.mono);
+
+    /* a token that has ended when it comes changes nothing */
+
+    old = p;
+    assert_false(bog_policy_success(&p, &unit_start, &now, 1000, 60000, 0));
     assert_memory_equal(&p, &old, sizeof(p));
 
-    now.mono += 1;
-    assert_true(bog_policy_rejected(&p, &now, 0));
-    assert_true(bog_policy_next(&p, &now) == now.mono);
+    /* after a failure it serves on to its own end */
 
-    old = p;
     bog_policy_failure(&p, &now, &f, 0);
 
-    assert_true(p.reject == old.reject);
+    assert_int_equal(bog_policy_token(&p, &now), CURRENT);
+    assert_true(p.rejected == now.mono);
     assert_int_equal(p.rejections, 1);
+    assert_true(p.until == UNIT_MONO + 295000);
+    assert_true(bog_policy_next(&p, &now) == now.mono + 1000);
+
+    now.mono = UNIT_MONO + 295000;
+    now.wall = UNIT_WALL + 295000;
+
+    assert_int_equal(bog_policy_token(&p, &now), NONE);
+}
+
+
+/* a 401 allows an early try, unless the server itself asked for a wait */
+
+static void
+test_rejected_early(void **state)
+{
+    bog_time_t     now;
+    bog_policy_t   p, old;
+    bog_failure_t  f = { BOG_ERROR_CONNECT, 0, -1 };
+    bog_failure_t  asked = { BOG_ERROR_HTTP, 503, 60000 };
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+    now = unit_start;
+
+    assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
+
+    now.mono += 240000;
+    now.wall += 240000;
+
+    bog_policy_failure(&p, &now, &f, 0);
+    bog_policy_failure(&p, &now, &f, 0);
     assert_true(bog_policy_next(&p, &now) == now.mono + 2000);
+
+    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_true(bog_policy_next(&p, &now) == now.mono);
+
+    /* the early try fails as well, and the backoff has not forgotten */
+
+    bog_policy_failure(&p, &now, &f, 0);
+    assert_int_equal(p.failures, 3);
+    assert_true(bog_policy_next(&p, &now) == now.mono + 4000);
+
+    /* no second one within five seconds */
+
+    now.mono += 3999;
+    now.wall += 3999;
+    old = p;
+
+    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    bog_policy_failure(&p, &now, &asked, 0);
+    assert_true(bog_policy_next(&p, &now) == now.mono + 60000);
+
+    old = p;
+    now.mono += 50000;
+    now.wall += 50000;
+
+    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_memory_equal(&p, &old, sizeof(p));
+    assert_int_equal(bog_policy_token(&p, &now), CURRENT);
+}
+
+
+static void
+test_reload(void **state)
+{
+    size_t         i;
+    bog_time_t     now;
+    bog_policy_t   p, old;
+
+    static bog_failure_t  failures[] = {
+        { BOG_ERROR_REJECTED, 401, -1 },
+        { BOG_ERROR_HTTP, 500, -1 },
+        { BOG_ERROR_HTTP, 429, 300000 },
+        { BOG_ERROR_REJECTED, 401, 1000 }
+    };
+
+    (void) state;
+
+    memset(&p, 0, sizeof(p));
+    now = unit_start;
+
+    assert_false(bog_policy_reload(&p, &now));
+    assert_true(unit_zero(&p, sizeof(p)));
+
+    assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
+
+    old = p;
+    assert_false(bog_policy_reload(&p, &now));
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    for (i = 0; i < unit_count(failures); i++) {
+        memset(&p, 0, sizeof(p));
+
+        bog_policy_failure(&p, &now, &failures[i], 0);
+        old = p;
+
+        /* the server itself asked for the wait */
+
+        if (failures[i].retry_after >= 0) {
+            assert_false(bog_policy_reload(&p, &now));
+            assert_memory_equal(&p, &old, sizeof(p));
+            continue;
+        }
+
+        /* the first reload is followed by a try at once */
+
+        assert_true(bog_policy_reload(&p, &now));
+        assert_true(bog_policy_next(&p, &now) == now.mono);
+
+        old.retry = now.mono;
+        old.reloaded = now.mono;
+        assert_memory_equal(&p, &old, sizeof(p));
+
+        assert_false(bog_policy_reload(&p, &now));
+    }
+}
+
+
+/* a reload each second for 20 seconds, and a server that fails at once */
+
+static void
+test_reloads(void **state)
+{
+    int            n;
+    size_t         i;
+    int64_t        end, last;
+    bog_time_t     now;
+    bog_policy_t   p;
+
+    static struct {
+        bog_failure_t  failure;
+        int            fetches;
+    } rows[] = {
+        { { BOG_ERROR_REJECTED, 401, -1 }, 5 },
+        { { BOG_ERROR_HTTP, 429, 300000 }, 1 },
+        { { BOG_ERROR_REJECTED, 401, 300000 }, 1 }
+    };
+
+    (void) state;
+
+    for (i = 0; i < unit_count(rows); i++) {
+        memset(&p, 0, sizeof(p));
+
+        /* the backoff alone would wait for minutes */
+
+        p.failures = 9;
+
+        now = unit_start;
+        end = now.mono + 20000;
+        last = now.mono - 5000;
+        n = 0;
+
+        for ( /* void */ ; now.mono < end; now.mono += 100, now.wall += 100) {
+
+            if (now.mono % 1000 == 0) {
+                (void) bog_policy_reload(&p, &now);
+            }
+
+            if (bog_policy_next(&p, &now) > now.mono) {
+                continue;
+            }
+
+            assert_true(n < 2 || now.mono - last >= 5000);
+
+            last = now.mono;
+            n++;
+
+            bog_policy_failure(&p, &now, &rows[i].failure, 0);
+        }
+
+        if (n != rows[i].fetches) {
+            fail_msg("row %zu: %d fetches", i, n);
+        }
+    }
 }
 
 
@@ -722,8 +1241,15 @@ unit_policy(void)
         cmocka_unit_test(test_refresh_fails),
         cmocka_unit_test(test_clocks),
         cmocka_unit_test(test_wall_jump),
+        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_token_doubted),
+        cmocka_unit_test(test_token_first),
+        cmocka_unit_test(test_repeated),
         cmocka_unit_test(test_rejected),
-        cmocka_unit_test(test_rejected_in_vain)
+        cmocka_unit_test(test_withheld),
+        cmocka_unit_test(test_rejected_early),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reloads)
     };
 
     return cmocka_run_group_tests(policy, NULL, NULL);
