@@ -187,14 +187,15 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
 /*
  * Returns the directive that keeps the request from being held, or NULL.  The
- * connections that nginx closes when it runs out of them count as free.  The
- * descriptors with the highest numbers are left to others: no system call is
+ * connections that nginx closes when it runs out of them, at the last sixteenth,
+ * count as free.  The descriptors with the highest numbers are left to others: no system call is
  * needed to see that one of them is in use.
  */
 
 static char *
 ngx_http_bog_hold_limit(ngx_connection_t *c)
 {
+    ngx_uint_t     spare;
     struct rlimit  rlmt;
 
     static rlim_t  files;
@@ -204,8 +205,10 @@ ngx_http_bog_hold_limit(ngx_connection_t *c)
                                                      : RLIM_INFINITY;
     }
 
+    spare = ngx_max(NGX_HTTP_BOG_SPARE, ngx_cycle->connection_n / 16);
+
     if (ngx_cycle->free_connection_n + ngx_cycle->reusable_connections_n
-        < ngx_min(NGX_HTTP_BOG_SPARE, ngx_cycle->connection_n / 4))
+        < ngx_min(spare, ngx_cycle->connection_n / 4))
     {
         return "worker_connections";
     }
