@@ -40,7 +40,11 @@ static ngx_conf_bitmask_t  ngx_http_bog_ssl_protocols[] = {
 };
 
 
-static ngx_conf_post_t  ngx_http_bog_time_post = { ngx_http_bog_check_time };
+static ngx_conf_num_bounds_t  ngx_http_bog_time_bounds =
+    { ngx_http_bog_check_time, 1, 86400000 };
+static ngx_conf_num_bounds_t  ngx_http_bog_wait_bounds =
+    { ngx_http_bog_check_time, 0, 86400000 };
+
 static ngx_conf_post_t  ngx_http_bog_name_post = { ngx_http_bog_check_name };
 static ngx_conf_post_t  ngx_http_bog_verify_post =
     { ngx_http_bog_check_verify };
@@ -97,49 +101,49 @@ static ngx_command_t  ngx_http_bog_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, wait_timeout),
-      NULL },
+      &ngx_http_bog_wait_bounds },
 
     { ngx_string("bog_refresh_before"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, refresh_before),
-      NULL },
+      &ngx_http_bog_wait_bounds },
 
     { ngx_string("bog_max_lifetime"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, max_lifetime),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_default_lifetime"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, default_lifetime),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_connect_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, connect_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_send_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, send_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_read_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, read_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_bind"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
