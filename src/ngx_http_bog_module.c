@@ -283,6 +283,16 @@ ngx_http_bog_preconfigure(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_bog_init(ngx_conf_t *cf)
 {
+    /* the zones of sources would be unmapped under the timers of the process */
+
+    if (ngx_process == NGX_PROCESS_SINGLE && !ngx_is_init_cycle(ngx_cycle)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no reload with \"master_process off\", restart "
+                           "nginx");
+        ngx_http_bog_filter_put_back();
+        return NGX_ERROR;
+    }
+
     if (ngx_http_bog_check_credentials(cf) != NGX_OK
         || ngx_http_bog_init_members(cf) != NGX_OK
         || ngx_http_bog_init_handler(cf) != NGX_OK)
