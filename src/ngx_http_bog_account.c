@@ -52,7 +52,7 @@ static ngx_int_t ngx_http_bog_account_scope(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static ngx_int_t ngx_http_bog_account_state(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
-static void ngx_http_bog_account_check_secret(ngx_conf_t *cf,
+static ngx_int_t ngx_http_bog_account_check(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
 static void ngx_http_bog_account_check_settings(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
@@ -67,76 +67,40 @@ static ngx_uint_t ngx_http_bog_keyvals_differ(ngx_array_t *one,
 
 /* what belongs to a source, and can be said by several locations */
 
+#define ngx_http_bog_setting(name, field, type, tls)                          \
+    { name, offsetof(ngx_http_bog_loc_conf_t, field), type, tls }
+
 static ngx_http_bog_setting_t  ngx_http_bog_settings[] = {
-
-    { "bog_refresh_before",
-      offsetof(ngx_http_bog_loc_conf_t, refresh_before),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_max_lifetime",
-      offsetof(ngx_http_bog_loc_conf_t, max_lifetime),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_default_lifetime",
-      offsetof(ngx_http_bog_loc_conf_t, default_lifetime),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_connect_timeout",
-      offsetof(ngx_http_bog_loc_conf_t, connect_timeout),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_send_timeout",
-      offsetof(ngx_http_bog_loc_conf_t, send_timeout),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_read_timeout",
-      offsetof(ngx_http_bog_loc_conf_t, read_timeout),
-      NGX_HTTP_BOG_NUMBER, 0 },
-
-    { "bog_bind",
-      offsetof(ngx_http_bog_loc_conf_t, local),
-      NGX_HTTP_BOG_ADDRESS, 0 },
-
-    { "bog_ssl_verify",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_verify),
-      NGX_HTTP_BOG_NUMBER, 1 },
-
-    { "bog_ssl_verify_depth",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_verify_depth),
-      NGX_HTTP_BOG_NUMBER, 1 },
-
-    { "bog_ssl_protocols",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_protocols),
-      NGX_HTTP_BOG_NUMBER, 1 },
-
-    { "bog_ssl_ciphers",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_ciphers),
-      NGX_HTTP_BOG_STRING, 1 },
-
-    { "bog_ssl_name",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_name),
-      NGX_HTTP_BOG_STRING, 0 },
-
-    { "bog_ssl_trusted_certificate",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_trusted_certificate),
-      NGX_HTTP_BOG_STRING, 1 },
-
-    { "bog_ssl_crl",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_crl),
-      NGX_HTTP_BOG_STRING, 1 },
-
-    { "bog_ssl_certificate",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_certificate),
-      NGX_HTTP_BOG_STRING, 1 },
-
-    { "bog_ssl_certificate_key",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_certificate_key),
-      NGX_HTTP_BOG_STRING, 1 },
-
-    { "bog_ssl_conf_command",
-      offsetof(ngx_http_bog_loc_conf_t, ssl_conf_commands),
-      NGX_HTTP_BOG_KEYVALS, 1 },
-
+    ngx_http_bog_setting("bog_refresh_before", refresh_before,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_max_lifetime", max_lifetime,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_default_lifetime", default_lifetime,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_connect_timeout", connect_timeout,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_send_timeout", send_timeout,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_read_timeout", read_timeout,
+                         NGX_HTTP_BOG_NUMBER, 0),
+    ngx_http_bog_setting("bog_bind", local, NGX_HTTP_BOG_ADDRESS, 0),
+    ngx_http_bog_setting("bog_ssl_verify", ssl_verify, NGX_HTTP_BOG_NUMBER, 1),
+    ngx_http_bog_setting("bog_ssl_verify_depth", ssl_verify_depth,
+                         NGX_HTTP_BOG_NUMBER, 1),
+    ngx_http_bog_setting("bog_ssl_protocols", ssl_protocols,
+                         NGX_HTTP_BOG_NUMBER, 1),
+    ngx_http_bog_setting("bog_ssl_ciphers", ssl_ciphers,
+                         NGX_HTTP_BOG_STRING, 1),
+    ngx_http_bog_setting("bog_ssl_name", ssl_name, NGX_HTTP_BOG_STRING, 0),
+    ngx_http_bog_setting("bog_ssl_trusted_certificate", ssl_trusted_certificate,
+                         NGX_HTTP_BOG_STRING, 1),
+    ngx_http_bog_setting("bog_ssl_crl", ssl_crl, NGX_HTTP_BOG_STRING, 1),
+    ngx_http_bog_setting("bog_ssl_certificate", ssl_certificate,
+                         NGX_HTTP_BOG_STRING, 1),
+    ngx_http_bog_setting("bog_ssl_certificate_key", ssl_certificate_key,
+                         NGX_HTTP_BOG_STRING, 1),
+    ngx_http_bog_setting("bog_ssl_conf_command", ssl_conf_commands,
+                         NGX_HTTP_BOG_KEYVALS, 1),
     { NULL, 0, NGX_HTTP_BOG_NUMBER, 0 }
 };
 
@@ -203,6 +167,7 @@ static ngx_int_t
 ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     ngx_str_t *secret, u_char *digest)
 {
+    u_char        thumbprint[EVP_MAX_MD_SIZE];
     bog_str_t    *part;
     ngx_uint_t    i;
     ngx_array_t   parts;
@@ -240,6 +205,17 @@ ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
             part[0] = param[i].name;
             part[1] = param[i].value;
         }
+    }
+
+    if (blcf->ssl_certificate.len) {
+        part = ngx_array_push(&parts);
+        if (part == NULL) {
+            return NGX_ERROR;
+        }
+
+        part->data = thumbprint;
+        part->len = ngx_http_bog_tls_thumbprint(cf, &blcf->ssl_certificate,
+                                                thumbprint);
     }
 
     if (bog_oauth_digest(digest, parts.elts, parts.nelts) != 0) {
@@ -281,7 +257,8 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     account->ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
     account->blcf = blcf;
 
-    if (ngx_http_bog_endpoint_check(cf, account->endpoint) != NGX_OK
+    if (ngx_http_bog_account_check(cf, blcf) != NGX_OK
+        || ngx_http_bog_endpoint_check(cf, account->endpoint) != NGX_OK
         || ngx_http_bog_account_network(cf, account, blcf) != NGX_OK
         || ngx_http_bog_upstream_conf(cf, account, blcf) != NGX_OK
         || ngx_http_bog_account_tls(cf, account, blcf) != NGX_OK
@@ -294,8 +271,6 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     {
         return NULL;
     }
-
-    ngx_http_bog_account_check_secret(cf, blcf);
 
     account->source = ngx_http_bog_source_create(cf, account);
     if (account->source == NULL) {
@@ -661,23 +636,54 @@ ngx_http_bog_account_state(ngx_conf_t *cf, ngx_http_bog_account_t *account,
 }
 
 
-static void
-ngx_http_bog_account_check_secret(ngx_conf_t *cf,
-    ngx_http_bog_loc_conf_t *blcf)
+static ngx_int_t
+ngx_http_bog_account_check(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 {
-    ngx_str_t  *secret;
+    size_t      i;
+    ngx_str_t  *id, *secret;
+
+    if (blcf->ssl_certificate.len && blcf->ssl_certificate_key.len == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"bog_ssl_certificate_key\" is defined "
+                      "for certificate \"%V\"", &blcf->ssl_certificate);
+        return NGX_ERROR;
+    }
+
+    if (blcf->ssl_certificate_key.len && blcf->ssl_certificate.data == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"bog_ssl_certificate\" is defined for key \"%V\"",
+                      &blcf->ssl_certificate_key);
+        return NGX_ERROR;
+    }
+
+    if (blcf->client_auth == NGX_HTTP_BOG_BASIC_URLENCODED) {
+        return NGX_OK;
+    }
+
+    id = &blcf->client_id->value;
+
+    for (i = 0; i < id->len; i++) {
+        if (id->data[i] == ' ' || id->data[i] >= 0x80 || id->data[i] == ':') {
+            ngx_http_bog_conf_log(NGX_LOG_EMERG, cf, &blcf->client_id->place,
+                                  "client id \"%V\" is not of visible ASCII "
+                                  "characters other than \":\", as "
+                                  "\"bog_client_auth basic\" needs it", id);
+            return NGX_ERROR;
+        }
+    }
 
     secret = &blcf->client_secret->value;
 
-    if (blcf->client_auth == NGX_HTTP_BOG_BASIC
-        && (ngx_strlchr(secret->data, secret->data + secret->len, '%')
-            || ngx_strlchr(secret->data, secret->data + secret->len, '+')))
+    if (ngx_strlchr(secret->data, secret->data + secret->len, '%')
+        || ngx_strlchr(secret->data, secret->data + secret->len, '+'))
     {
         ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &blcf->client_secret->place,
                               "the client secret has a \"%%\" or a \"+\", "
                               "which some servers decode, see "
                               "\"bog_client_auth\"");
     }
+
+    return NGX_OK;
 }
 
 
@@ -732,7 +738,7 @@ static ngx_uint_t
 ngx_http_bog_strings_differ(ngx_str_t *one, ngx_str_t *two)
 {
     return one->len != two->len
-           || ngx_strncmp(one->data, two->data, one->len) != 0;
+           || (one->len && ngx_strncmp(one->data, two->data, one->len) != 0);
 }
 
 

@@ -13,7 +13,7 @@
 #include <ngx_http.h>
 
 
-/* what differs between versions of nginx is dealt with here, and only here */
+/* Only this file knows what differs between versions and forks of nginx. */
 
 
 #if !(NGX_HAVE_ATOMIC_OPS)
@@ -21,7 +21,24 @@
 #endif
 
 
-#if (nginx_version >= 1029000)
+#if (NGX_HAVE_LIBATOMIC)
+
+/* nginx takes those that do not order what is read and written */
+
+#undef ngx_atomic_cmp_set
+#undef ngx_atomic_fetch_add
+#undef ngx_memory_barrier
+
+#define ngx_atomic_cmp_set(lock, old, new)                                    \
+    AO_compare_and_swap_full(lock, old, new)
+#define ngx_atomic_fetch_add(value, add)                                      \
+    AO_fetch_and_add_full(value, add)
+#define ngx_memory_barrier()  AO_nop_full()
+
+#endif
+
+
+#if (NGX_HTTP_BOG_EARLY_HINTS)
 
 #define ngx_http_bog_top_early_hints()  ngx_http_top_early_hints_filter
 #define ngx_http_bog_set_top_early_hints(filter)                              \
@@ -35,7 +52,7 @@
 #endif
 
 
-#if (nginx_version >= 1027002)
+#if (NGX_HTTP_BOG_KEEP_TRAILERS)
 
 #define ngx_http_bog_parse_chunked(r, b, ctx)                                 \
     ngx_http_parse_chunked(r, b, ctx, 0)
@@ -48,9 +65,7 @@
 #endif
 
 
-#if (nginx_version >= 1019004)
-
-#define NGX_HTTP_BOG_CONF_COMMANDS  1
+#if (NGX_HTTP_BOG_CONF_COMMANDS)
 
 #define ngx_http_bog_ssl_conf_commands(cf, ssl, commands)                     \
     ngx_ssl_conf_commands(cf, ssl, commands)

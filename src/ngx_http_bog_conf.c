@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_bog_account.h"
+#include "ngx_http_bog_status.h"
 #include "ngx_http_bog_vault.h"
 
 
@@ -126,9 +127,16 @@ ngx_http_bog_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_uint_t                 own;
     ngx_http_core_loc_conf_t  *clcf;
 
-    /* an "if" in the location keeps its handler */
-
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->status && clcf->handler != ngx_http_bog_status_handler) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"bog_status\" is not the only content handler of "
+                      "location \"%V\"", &clcf->name);
+        return NGX_CONF_ERROR;
+    }
+
+    /* an "if" in the location keeps its handler */
 
     if (clcf->noname && clcf->handler == NULL && conf->status == NULL) {
         conf->status = prev->status;
@@ -146,13 +154,6 @@ ngx_http_bog_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_bog_merge_times(prev, conf);
     ngx_http_bog_merge_ssl(prev, conf);
-
-    if (conf->ssl_certificate.len != 0 && conf->ssl_certificate_key.len == 0) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "no \"bog_ssl_certificate_key\" is defined "
-                      "for certificate \"%V\"", &conf->ssl_certificate);
-        return NGX_CONF_ERROR;
-    }
 
     if (ngx_http_bog_add_member(cf, conf, own) != NGX_OK) {
         return NGX_CONF_ERROR;
@@ -256,8 +257,12 @@ ngx_http_bog_merge_ssl(ngx_http_bog_loc_conf_t *prev,
                              prev->ssl_trusted_certificate, "");
     ngx_conf_merge_str_value(conf->ssl_crl, prev->ssl_crl, "");
 
-    ngx_conf_merge_str_value(conf->ssl_certificate, prev->ssl_certificate,
-                             "");
+    /* no data: not given, which is not the same as "" for its key */
+
+    if (conf->ssl_certificate.data == NULL) {
+        conf->ssl_certificate = prev->ssl_certificate;
+    }
+
     ngx_conf_merge_str_value(conf->ssl_certificate_key,
                              prev->ssl_certificate_key, "");
 

@@ -19,7 +19,7 @@ ngx_http_bog_client_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_bog_loc_conf_t *blcf = conf;
 
-    size_t                      i;
+    u_char                     *p, *last;
     ngx_str_t                  *value;
     ngx_http_bog_credential_t  *cred;
 
@@ -33,11 +33,19 @@ ngx_http_bog_client_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must be of 1 to 256 characters";
     }
 
-    for (i = 0; i < value[1].len; i++) {
-        if (value[1].data[i] <= 0x20 || value[1].data[i] >= 0x7f
-            || value[1].data[i] == ':')
+    p = value[1].data;
+    last = p + value[1].len;
+
+    while (p < last) {
+
+        if (*p == '$') {
+            return "does not support variables, \"$\" is not allowed";
+        }
+
+        if (*p >= 0x80 ? ngx_utf8_decode(&p, last - p) > 0x10ffff
+                       : *p < 0x20 || *p++ == 0x7f)
         {
-            return "must be of visible ASCII characters other than \":\"";
+            return "must be UTF-8 without control characters";
         }
     }
 
@@ -282,10 +290,17 @@ ngx_http_bog_state_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 char *
 ngx_http_bog_check_time(ngx_conf_t *cf, void *post, void *data)
 {
-    ngx_msec_t *msec = data;
+    ngx_msec_t            *msec = data;
+    ngx_conf_num_bounds_t *bounds = post;
 
-    if (*msec == 0) {
+    if (*msec < (ngx_msec_t) bounds->low) {
         return "must be above zero";
+    }
+
+    /* timers take a sum of several times */
+
+    if (*msec > (ngx_msec_t) bounds->high) {
+        return "must be at most one day";
     }
 
     return NGX_CONF_OK;

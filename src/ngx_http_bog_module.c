@@ -40,7 +40,11 @@ static ngx_conf_bitmask_t  ngx_http_bog_ssl_protocols[] = {
 };
 
 
-static ngx_conf_post_t  ngx_http_bog_time_post = { ngx_http_bog_check_time };
+static ngx_conf_num_bounds_t  ngx_http_bog_time_bounds =
+    { ngx_http_bog_check_time, 1, 86400000 };
+static ngx_conf_num_bounds_t  ngx_http_bog_wait_bounds =
+    { ngx_http_bog_check_time, 0, 86400000 };
+
 static ngx_conf_post_t  ngx_http_bog_name_post = { ngx_http_bog_check_name };
 static ngx_conf_post_t  ngx_http_bog_verify_post =
     { ngx_http_bog_check_verify };
@@ -97,49 +101,49 @@ static ngx_command_t  ngx_http_bog_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, wait_timeout),
-      NULL },
+      &ngx_http_bog_wait_bounds },
 
     { ngx_string("bog_refresh_before"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, refresh_before),
-      NULL },
+      &ngx_http_bog_wait_bounds },
 
     { ngx_string("bog_max_lifetime"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, max_lifetime),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_default_lifetime"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, default_lifetime),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_connect_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, connect_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_send_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, send_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_read_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_bog_loc_conf_t, read_timeout),
-      &ngx_http_bog_time_post },
+      &ngx_http_bog_time_bounds },
 
     { ngx_string("bog_bind"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -279,6 +283,16 @@ ngx_http_bog_preconfigure(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_bog_init(ngx_conf_t *cf)
 {
+    /* the zones of sources would be unmapped under the timers of the process */
+
+    if (ngx_process == NGX_PROCESS_SINGLE && !ngx_is_init_cycle(ngx_cycle)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no reload with \"master_process off\", restart "
+                           "nginx");
+        ngx_http_bog_filter_put_back();
+        return NGX_ERROR;
+    }
+
     if (ngx_http_bog_check_credentials(cf) != NGX_OK
         || ngx_http_bog_init_members(cf) != NGX_OK
         || ngx_http_bog_init_handler(cf) != NGX_OK)

@@ -25,7 +25,6 @@ typedef struct {
 } ngx_http_bog_status_t;
 
 
-static ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_status_choose(ngx_http_request_t *r,
     ngx_http_bog_format_t **format);
 static ngx_http_bog_format_t *ngx_http_bog_status_find(ngx_str_t *name);
@@ -75,6 +74,14 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "needs a location without another content handler";
+    }
+
+    clcf->handler = ngx_http_bog_status_handler;
+
     blcf->status = &ngx_http_bog_any;
 
     if (cf->args->nelts == 2) {
@@ -87,14 +94,11 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_bog_status_handler;
-
     return NGX_CONF_OK;
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_status_handler(ngx_http_request_t *r)
 {
     ngx_int_t               rc;

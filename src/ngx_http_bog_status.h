@@ -68,6 +68,7 @@ extern ngx_http_bog_format_t  ngx_http_bog_html;
 
 /* The directive. */
 char *ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
 
 /* Writes milliseconds, not less than none, as seconds. */
 u_char *ngx_http_bog_status_seconds(u_char *dst, int64_t ms);

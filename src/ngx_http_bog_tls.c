@@ -131,6 +131,41 @@ ngx_http_bog_tls_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
 }
 
 
+size_t
+ngx_http_bog_tls_thumbprint(ngx_conf_t *cf, ngx_str_t *file,
+    u_char thumbprint[EVP_MAX_MD_SIZE])
+{
+    BIO           *bio;
+    X509          *cert;
+    ngx_str_t      name;
+    unsigned int   len;
+
+    name = *file;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return 0;
+    }
+
+    len = 0;
+
+    bio = BIO_new_file((char *) name.data, "r");
+    cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+    if (cert == NULL || X509_digest(cert, EVP_sha256(), thumbprint, &len) == 0)
+    {
+        /* nginx names the file when it loads the certificate */
+
+        ERR_clear_error();
+        len = 0;
+    }
+
+    X509_free(cert);
+    BIO_free(bio);
+
+    return len;
+}
+
+
 static void
 ngx_http_bog_tls_info(const ngx_ssl_conn_t *ssl_conn, int where, int ret)
 {

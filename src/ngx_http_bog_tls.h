@@ -19,6 +19,13 @@ ngx_ssl_t *ngx_http_bog_tls_create(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
 
 /*
+ * Writes the SHA-256 of the certificate in a file, which a server may bind the
+ * token to (RFC 8705).  Returns its length, 0 where the file has none.
+ */
+size_t ngx_http_bog_tls_thumbprint(ngx_conf_t *cf, ngx_str_t *file,
+    u_char thumbprint[EVP_MAX_MD_SIZE]);
+
+/*
  * The last alert of the other side, level and description, 0 where there was
  * none.  nginx, and OpenSSL on its behalf, take every end of a connection for
  * a clean one: this tells who has made it.

@@ -280,5 +280,19 @@ ngx_http_bog_secret_check(ngx_conf_t *cf, ngx_str_t *file, u_char *p,
         }
     }
 
+    /* what an editor or a copied text leaves behind */
+
+    if (ngx_strchr(" \"'", p[0])
+        || ngx_strchr(" \"'", p[len - 1])
+        || (len > 2 && ngx_memcmp(p, "\xEF\xBB\xBF", 3) == 0)
+        || (len > 1 && (ngx_memcmp(p, "\xC2\xA0", 2) == 0
+                        || ngx_memcmp(p + len - 2, "\xC2\xA0", 2) == 0)))
+    {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "client secret \"%s\" begins or ends with a blank, "
+                           "a quote or a byte order mark, which is sent too",
+                           file->data);
+    }
+
     return NGX_OK;
 }

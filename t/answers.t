@@ -25,7 +25,8 @@ my ($token, $secret) = ('tok-~._+/=', 's3cret-never-seen');
 # in every body that brings no token: no log may have it
 my $mark = 'SPILL';
 
-my $epoch = time;
+# times in rows count from here, however long it takes to build them
+my ($epoch, $start) = (time, now());
 my @table;
 
 
@@ -553,7 +554,6 @@ sub location {
 }
 
 
-my $start = now();
 my $nginx = Bog::Nginx->new(secret => { main => $secret },
     conf => join "\n",
         'bog_client_secret_file %%SECRET_main%%;',

@@ -101,13 +101,25 @@ subtest 'the secret file' => sub {
     my $control = sub { $named->("has a control character at byte $_[0],"
                                  . ' one secret on one line is expected') };
 
+    my $odd = "[warn] client secret \"$file\" begins or ends with a blank, a"
+              . ' quote or a byte order mark, which is sent too in %%CONF%%:1';
+
     # what is in it => what is said
     my @contents = (
         ['a secret', 's3cret'],
         ['a secret on a line', "s3cret\n"],
         ['a line of CRLF', "s3cret\r\n"],
         ['a byte', 'x'],
-        ['spaces', ' s3cret  '],
+        ['a blank before it', ' s3cret', $odd],
+        ['a blank behind it', "s3cret \n", $odd],
+        ['a blank in it', 's3 cret'],
+        ['a byte order mark', "\xef\xbb\xbfs3cret\n", $odd],
+        ['a no-break space before it', "\xc2\xa0s3cret", $odd],
+        ['a no-break space behind it', "s3cret\xc2\xa0", $odd],
+        ['quotes', '"s3cret"', $odd],
+        ['apostrophes', "'s3cret'", $odd],
+        ['a quote at its end', 's3cret"', $odd],
+        ['a quote in it', 's3"cret'],
         ['Georgian', "\xe1\x83\x90"],
         ['bytes above 0x80', "\x80\xff"],
         ['4096 bytes', 'x' x 4096],
@@ -199,29 +211,52 @@ subtest 'the secret file' => sub {
 subtest 'the client id' => sub {
     my $length = '[emerg] "bog_client_id" directive must be of 1 to 256'
                  . ' characters in %%CONF%%:1';
-    my $visible = '[emerg] "bog_client_id" directive must be of visible ASCII'
-                  . ' characters other than ":" in %%CONF%%:1';
+    my $control = '[emerg] "bog_client_id" directive must be UTF-8 without'
+                  . ' control characters in %%CONF%%:1';
+    my $variable = '[emerg] "bog_client_id" directive does not support'
+                   . ' variables, "$" is not allowed in %%CONF%%:1';
+    my $visible = '[emerg] client id "%s" is not of visible ASCII characters'
+                  . ' other than ":", as "bog_client_auth basic" needs it in'
+                  . ' %%%%CONF%%%%:1';
 
+    # what it is, the id, what is said; with 1 under "basic" only
     my @ids = (
         ['one character', '1'],
         ['256 characters', 'x' x 256],
         ['257 characters', 'x' x 257, $length],
         ['3000 characters', 'x' x 3000, $length],
         ['none', '""', $length],
-        ['visible ones', q('!"#$%&()*+,-./09;<=>?@AZ[]^_`az{|}~')],
-        ['a colon', 'a:b', $visible],
-        ['a colon only', ':', $visible],
-        ['a space', '"a b"', $visible],
-        ['a space at the end', '"a "', $visible],
-        ['a tab', "\"a\tb\"", $visible],
-        ['a line end', "\"a\\nb\"", $visible],
-        ['DEL', "\"a\x7f\"", $visible],
-        ['Georgian', "\"\xe1\x83\x90\"", $visible],
+        ['visible ones', q('!"#%&()*+,-./09;<=>?@AZ[]^_`az{|}~')],
+        ['a variable', '$host', $variable],
+        ['a dollar', 'a$', $variable],
+        ['a tab', "\"a\tb\"", $control],
+        ['a line end', "\"a\\nb\"", $control],
+        ['DEL', "\"a\x7f\"", $control],
+        ['half of a character', "\"\xe1\x83\"", $control],
+        ['Latin-1', "\"a\xe9b\"", $control],
+        map({ [@$_, sprintf($visible, $_->[1] =~ s/"//gr), 1] }
+            ['a URL', 'https://gw.example/client'],
+            ['a colon only', ':'],
+            ['a blank', '"a b"'],
+            ['a blank at the end', '"a "'],
+            ['Georgian', "\"\xe1\x83\x90\""]),
     );
 
-    check($_->[0], server("bog_token_endpoint $url; bog_client_id $_->[1];",
-                          'bog_client_secret_file %%SECRET_main%%;', $use),
-          [$_->[2] // ()]) for @ids;
+    for my $auth ('basic', 'basic_urlencoded') {
+        check("$auth: $_->[0]",
+              server("bog_token_endpoint $url; bog_client_auth $auth;",
+                     "bog_client_id $_->[1];",
+                     'bog_client_secret_file %%SECRET_main%%;', $use),
+              [defined $_->[2] && ($auth eq 'basic' || !$_->[3]) ? $_->[2]
+                                                                 : ()])
+            for @ids;
+    }
+
+    check('of a location that says how',
+          server("bog_token_endpoint $url; bog_client_id a:b;",
+                 'bog_client_secret_file %%SECRET_main%%; location /a {',
+                 'bog_client_auth basic_urlencoded;',
+                 'proxy_pass http://127.0.0.1:1; }'), []);
 };
 
 
@@ -592,6 +627,9 @@ subtest 'TLS' => sub {
         ["bog_ssl_certificate $cert->{cert}",
          "[emerg] no \"bog_ssl_certificate_key\" is defined for certificate"
          . " \"$cert->{cert}\""],
+        ["bog_ssl_certificate_key $cert->{key}",
+         "[emerg] no \"bog_ssl_certificate\" is defined for key"
+         . " \"$cert->{key}\""],
         ["bog_ssl_certificate $cert->{cert};"
          . " bog_ssl_certificate_key $cert->{key}"],
         ['bog_bind 127.0.0.1'], ['bog_bind off'],
@@ -644,7 +682,10 @@ subtest 'times' => sub {
         check("$name 0ms", $conf->('0ms'),
               [$zero{$name} ? () : "[emerg] \"$name\" directive must be above"
                                    . ' zero in %%CONF%%:1']);
-        check("$name $_", $conf->($_), []) for qw(1ms 10 1h30m);
+        check("$name $_", $conf->($_), []) for qw(1ms 10 1h30m 1d);
+        check("$name $_", $conf->($_),
+              ["[emerg] \"$name\" directive must be at most one day in"
+               . ' %%CONF%%:1']) for qw(86400001ms 106751991167d);
         check("$name $_", $conf->($_),
               ["[emerg] \"$name\" directive invalid value in %%CONF%%:1"])
             for qw(x -1 1.5s 10x), '""';
@@ -663,6 +704,13 @@ subtest 'values' => sub {
          '[emerg] "bog_status" directive is duplicate in %%CONF%%:1'],
         ['location /s { bog_status json html; }', '[emerg] invalid number of'
          . ' arguments in "bog_status" directive in %%CONF%%:1'],
+        ['location /s { proxy_pass http://127.0.0.1:1; bog_status; }',
+         '[emerg] "bog_status" directive needs a location without another'
+         . ' content handler in %%CONF%%:1'],
+        ['location /s { bog_status; proxy_pass http://127.0.0.1:1; }'
+         . ' bog_token required',
+         '[emerg] "bog_status" is not the only content handler of location'
+         . ' "/s"'],
         ['bog_status', '[emerg] "bog_status" directive is not allowed here in'
          . ' %%CONF%%:1'],
         ['bog_client_secret x',

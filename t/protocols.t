@@ -156,13 +156,28 @@ sub post {
 }
 
 
-# As Perl has its own: 1.022001 for 1.22.1.
+# Whether SCGI has the length of a body that is still to come: before 1.29.6, and
+# in some forks, nginx says that a body is what it has of it.
 
-sub version {
-    my @numbers = `"${\ Bog::Nginx::binary() }" -v 2>&1`
-                  =~ m{/(\d+)\.(\d+)\.(\d+)};
+sub scgi_has_length {
+    my $scgi = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)
+        or die "listen: $@\n";
 
-    return sprintf '%d.%03d%03d', @numbers;
+    my $nginx = Bog::Nginx->new(module => 0, conf => <<"END")->start;
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            scgi_request_buffering off;
+            location / { scgi_pass 127.0.0.1:${\ $scgi->sockport }; }
+        }
+END
+    my $client = client($nginx, post('/', 7));
+    my $backend = $scgi->accept or die "accept: $!\n";
+
+    my $text = '';
+    1 until $text =~ /CONTENT_LENGTH\0([0-9]+)\0/
+            || !sysread $backend, $text, 4096, length $text;
+
+    return ($1 // '') eq '7';
 }
 
 
@@ -212,8 +227,7 @@ my @kinds = (
         'uwsgi_pass 127.0.0.1:%%uwsgi%%; uwsgi_request_buffering off;
          uwsgi_param CONTENT_LENGTH $content_length;')],
     ['scgi_pass' => cgi(scgi => 'scgi_pass 127.0.0.1:%%scgi%%;')],
-    # before 1.29.6 nginx says that a body is what it has of it
-    version() < 1.029006 ? () :
+    !scgi_has_length() ? () :
     ['scgi_pass, request_buffering off' => cgi(scgi =>
         'scgi_pass 127.0.0.1:%%scgi%%; scgi_request_buffering off;')],
     ['grpc_pass' => '

@@ -363,6 +363,30 @@ subtest 'through a corporate proxy' => sub {
 };
 
 
+# nginx tries the next address only with a request that it has not sent, unless
+# "non_idempotent" is set.
+
+subtest 'production, and an address of the API that is dead' => sub {
+    my $bank = bank(8282 => 'client_secret');
+    my ($dead, $api) = (free_port(), $bank->api_tls_port);
+
+    my $nginx = gateway('Production', $bank, edit => sub {
+        $_[0] =~ s/server\s+api\.bog\.ge:443
+                  /server 127.0.0.1:$dead; server 127.0.0.1:$api/rx;
+    });
+
+    is_deeply([map { get($nginx->port(8080), "/payments/v1/$_",
+                         method => 'POST', body => 'an order')->{status} }
+               1 .. 6], [(200) x 6], 'each order is answered');
+    is_deeply(asked($bank),
+              [map { "8282 POST /payments/v1/$_ valid" } 1 .. 6],
+              'and is seen once');
+
+    $nginx->stop;
+    $nginx->clean_log;
+};
+
+
 # A gateway as in "Production", and what is before the two.
 
 subtest 'two gateways' => sub {
@@ -370,7 +394,7 @@ subtest 'two gateways' => sub {
 
     my $upstream = sub {
         my ($token, $api) = ($bank->tls_port, $bank->api_tls_port);
-        $_[0] =~ s/server\s+api\.bog\.ge:443/server localhost:$api/r;
+        $_[0] =~ s/server\s+api\.bog\.ge:443/server 127.0.0.1:$api/r;
     };
 
     my @gateways = map { gateway('Production', $bank, edit => $upstream) } 1, 2;

@@ -11,6 +11,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use Bog::Bank;
+use Bog::CA;
 use Bog::Client qw(get steady);
 use Bog::Nginx;
 use Bog::Util qw(slurp wait_until);
@@ -76,6 +77,45 @@ my $payments = '
 
 
 sub states { get($_[0]->port, '/status')->{body} =~ /"state": "(\w+)"/g }
+
+
+# A token may be bound to the certificate it was asked for with.
+
+subtest 'a client certificate is replaced' => sub {
+    my $ca = Bog::CA->shared;
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
+
+    my @certs = map { $ca->cert(name => $_, client => 1) } qw(first second);
+    my $put = sub {
+        my ($nginx, $cert) = @_;
+        $nginx->file("client.$_", slurp($cert->{$_})) for qw(cert key);
+    };
+
+    my $nginx = Bog::Nginx->new(secret => { main => "s3cret\n" },
+                                conf => conf($bank, "$payments
+            bog_ssl_certificate      %%DIR%%/client.cert;
+            bog_ssl_certificate_key  %%DIR%%/client.key;"));
+
+    $put->($nginx, $certs[0]);
+    $nginx->start;
+    is(get($nginx->port, '/payments/')->{status}, 200, 'the first one');
+
+    $nginx->reload(wait_old => 1);
+    is(get($nginx->port, '/payments/')->{status}, 200, 'it is the same');
+    is($bank->count, 1, 'as before: one token request');
+
+    $put->($nginx, $certs[1]);
+    $bank->revoke($_->{token}) for $bank->tokens;
+    $nginx->reload(wait_old => 1);
+
+    my @answers = map { get($nginx->port, '/payments/')->{status} } 1 .. 34;
+    is(scalar(grep { $_ == 401 } @answers), 0,
+       'no request has the token of the first one');
+    is($bank->count, 2, 'another token is asked for');
+
+    $nginx->stop;
+    $nginx->clean_log;
+};
 
 
 subtest 'a secret is changed' => sub {

@@ -19,12 +19,13 @@ my $killed = qr/exited on signal 9/;
 sub bank { Bog::Bank->new(credentials => { 8282 => 's3cret' }) }
 
 
-# %opt: read_timeout, and what Bog::Nginx takes.
+# %opt: read_timeout, listen, and what Bog::Nginx takes.
 
 sub gateway {
     my ($bank, %opt) = @_;
 
     my $read_timeout = delete $opt{read_timeout} // '60s';
+    my $listen = delete $opt{listen} // '';
 
     my $nginx = Bog::Nginx->new(
         status => 1, %opt,
@@ -36,7 +37,7 @@ sub gateway {
         bog_read_timeout        $read_timeout;
 
         server {
-            listen 127.0.0.1:%%PORT%%;
+            listen 127.0.0.1:%%PORT%% $listen;
 
             location / {
                 proxy_pass http://127.0.0.1:${\ $bank->api_port };
@@ -94,7 +95,8 @@ subtest 'its death is not that of others' => sub {
     my $bank = bank();
     $bank->queue({ hold => 1 });
 
-    my $nginx = gateway($bank, workers => 4);
+    # else one worker may accept them all
+    my $nginx = gateway($bank, workers => 4, listen => 'reuseport');
 
     my @answers = parallel($nginx->port, 100, on_sent => sub {
         ok($bank->wait_requests(1), 'a token request');
@@ -217,6 +219,28 @@ for my $master (1, 0) {
         $nginx->clean_log;
     };
 }
+
+
+# nginx itself serves nothing afterwards, and unmaps what sources share.
+
+subtest 'a reload without a master takes a source away' => sub {
+    my $bank = bank();
+    $bank->answer(expires_in => 4);
+
+    my $nginx = gateway($bank, master => 0);
+    is(get($nginx->port, '/')->{status}, 200, 'a token');
+
+    $nginx->conf('');
+    $nginx->signal('HUP');
+    ok($nginx->wait_log(qr/no reload with "master_process off"/), 'is refused');
+
+    my $count = $bank->count;
+    ok($bank->wait_requests($count + 1), 'tokens are refreshed as before');
+    is(get($nginx->port, '/')->{status}, 200, 'and requests are served');
+
+    is($nginx->stop('TERM'), 0, 'stops');
+    $nginx->clean_log(undef, except => qr/master_process off/);
+};
 
 
 subtest 'worker_shutdown_timeout' => sub {

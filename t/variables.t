@@ -563,6 +563,38 @@ END
 };
 
 
+# Subrequests and redirects share what nginx keeps of variables.
+
+subtest 'a map, from source to source' => sub {
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret',
+                                               two => 's3cret' });
+    my $pass = 'proxy_set_header Authorization $authorization;'
+               . ' proxy_pass http://127.0.0.1:%%API%%;';
+
+    my $nginx = gateway($bank, <<"END", http => <<'HTTP');
+        location /a { auth_request /check; $pass }
+        location = /check { bog_client_id two; $pass }
+        location /b { error_page 502 = \@two;
+                      proxy_set_header Authorization \$authorization;
+                      proxy_pass http://127.0.0.1:1; }
+        location \@two { bog_client_id two; $pass }
+END
+        map $bog_bearer_token $authorization {
+            volatile;
+            default "Bearer $bog_bearer_token";
+        }
+HTTP
+    wait_until { $bank->counts->{answered} == 2 };
+
+    is(get($nginx->port, $_)->{status}, 200, $_) for qw(/a /b);
+
+    is(join(' ', map { "$_->{uri} $_->{client}" } $bank->api_requests),
+       '/check two /a 8282 /b two', 'to each its own, as it is volatile');
+
+    ends($nginx);
+};
+
+
 subtest 'fastcgi, uwsgi, scgi' => sub {
     my $bank = bank();
     my %listeners;

@@ -133,6 +133,10 @@ sub _main {
     my $level = $opt->{log_level} // $ENV{BOG_LOG_LEVEL} // 'debug';
     my $module = $ENV{BOG_MODULE} // "$root/build/ngx_http_bog_module.so";
 
+    # freenginx leaves out lines where there are over 1,000 a second
+    my $rate = $self->_version =~ /freenginx/ && $self->since(1, 27, 2)
+               ? ' rate=0' : '';
+
     my @modules = (split(' ', $ENV{BOG_MODULES} // ''),
                    @{ $opt->{modules} // [] });
 
@@ -152,9 +156,9 @@ sub _main {
         "worker_processes $self->{workers};",
         $self->_file_limit,
         'pid %%DIR%%/nginx.pid;',
-        "error_log %%DIR%%/error.log $level;",
+        "error_log %%DIR%%/error.log $level$rate;",
         # the same at its own level: life and death of processes, in short
-        'error_log %%DIR%%/notice.log notice;',
+        "error_log %%DIR%%/notice.log notice$rate;",
     );
 }
 
@@ -207,18 +211,22 @@ sub binary {
 }
 
 
-# Whether nginx is of that version or newer: since(1, 21, 1).
-
-my $version;
+# Whether nginx is of that version or newer: since(1, 21, 1).  The forks with
+# numbers of their own began after nginx 1.23.
 
 sub since {
     my ($class, @since) = @_;
 
-    $version //= `"${\ binary() }" -V 2>&1`;
-    my @is = $version =~ m{nginx/(\d+)\.(\d+)\.(\d+)} or die "no version\n";
+    my @is = $class->_version =~ m{(?:nginx|openresty)/(\d+)\.(\d+)\.(\d+)}
+        or return 1;
 
     return sprintf('%03d' x 3, @is) ge sprintf('%03d' x 3, @since);
 }
+
+
+my $version;
+
+sub _version { $version //= `"${\ binary() }" -V 2>&1` }
 
 
 # The paths of modules of Debian's nginx, undef where one is not there.
@@ -239,10 +247,7 @@ sub has { $_[0]->_built("with-$_[1]") }
 sub _built {
     my ($self, $option) = @_;
 
-    my $binary = binary();
-    $version //= `"$binary" -V 2>&1`;
-
-    return $version =~ /--$option/;
+    return $self->_version =~ /--$option/;
 }
 
 
