@@ -296,50 +296,51 @@ static ngx_int_t
 ngx_http_bog_account_network(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     ngx_http_bog_loc_conf_t *blcf)
 {
-    ngx_int_t                  rc;
-    ngx_http_bog_endpoint_t   *endpoint;
-    ngx_http_core_loc_conf_t  *clcf;
+    void                      **loc_conf;
+    ngx_http_core_loc_conf_t   *clcf;
 
-    endpoint = account->endpoint;
+    /* "log_subrequest" would log each fetch */
+
+    loc_conf = ngx_palloc(cf->pool, ngx_http_max_module * sizeof(void *));
+    if (loc_conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    clcf = ngx_palloc(cf->pool, sizeof(ngx_http_core_loc_conf_t));
+    if (clcf == NULL) {
+        return NGX_ERROR;
+    }
+
+    *clcf = *(ngx_http_core_loc_conf_t *)
+                ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->log_subrequest = 0;
+
+    ngx_memcpy(loc_conf, account->ctx.loc_conf,
+               ngx_http_max_module * sizeof(void *));
+    loc_conf[ngx_http_core_module.ctx_index] = clcf;
+
+    account->ctx.loc_conf = loc_conf;
+
+    /* libc may ask several name servers, for five seconds each */
+
+    account->resolver_timeout = 3 * blcf->connect_timeout;
+
+    if (clcf->resolver && clcf->resolver->connections.nelts
+        && !account->endpoint->local)
+    {
+        account->resolver = clcf->resolver;
+        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
+                                            blcf->connect_timeout);
+    }
 
     /*
      * The time for all: a name to resolve, a try that fails at its end, and
      * another one that was begun just before.
      */
 
-    account->resolver_timeout = blcf->connect_timeout;
     account->fetch_timeout = account->resolver_timeout
                              + 2 * (blcf->connect_timeout + blcf->send_timeout
                                     + blcf->read_timeout);
-
-    if (endpoint->literal || endpoint->upstream) {
-        return NGX_OK;
-    }
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (endpoint->local) {
-        ngx_http_bog_endpoint_lookup(cf, endpoint);
-
-        if (endpoint->naddrs) {
-            return NGX_OK;
-        }
-    }
-
-    if (clcf->resolver && clcf->resolver->connections.nelts) {
-        account->resolver = clcf->resolver;
-        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
-                                            blcf->connect_timeout);
-        return NGX_OK;
-    }
-
-    account->resolver = ngx_http_bog_system_resolver(cf, &rc);
-
-    if (rc != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_http_bog_endpoint_lookup(cf, endpoint);
 
     return NGX_OK;
 }
@@ -432,6 +433,7 @@ ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
           + sizeof("Authorization: " CRLF) + basic
           + sizeof("Content-Type: application/x-www-form-urlencoded" CRLF)
           + sizeof("Accept: application/json" CRLF)
+          + sizeof("Accept-Encoding: identity" CRLF)
           + sizeof("User-Agent: nginx-bog/" NGX_HTTP_BOG_VERSION CRLF)
           + sizeof("Content-Length: " CRLF CRLF) + NGX_SIZE_T_LEN
           + body;
@@ -451,6 +453,7 @@ ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     p = ngx_sprintf(p, CRLF
                     "Content-Type: application/x-www-form-urlencoded" CRLF
                     "Accept: application/json" CRLF
+                    "Accept-Encoding: identity" CRLF
                     "User-Agent: nginx-bog/" NGX_HTTP_BOG_VERSION CRLF
                     "Content-Length: %uz" CRLF CRLF, body);
 

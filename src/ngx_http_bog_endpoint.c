@@ -7,10 +7,6 @@
 #include "ngx_http_bog_endpoint.h"
 
 
-#define NGX_HTTP_BOG_RESOLV_CONF      "/etc/resolv.conf"
-#define NGX_HTTP_BOG_RESOLV_CONF_MAX  16384
-
-
 static char *ngx_http_bog_endpoint_parse(ngx_conf_t *cf,
     ngx_http_bog_endpoint_t *endpoint);
 static char *ngx_http_bog_endpoint_check_url(ngx_str_t *url);
@@ -23,11 +19,6 @@ static ngx_int_t ngx_http_bog_endpoint_upstream(ngx_conf_t *cf,
     ngx_http_bog_endpoint_t *endpoint);
 static ngx_uint_t ngx_http_bog_endpoint_loopback(
     ngx_http_bog_endpoint_t *endpoint);
-static ssize_t ngx_http_bog_read_resolv_conf(ngx_conf_t *cf, u_char *buf);
-static u_char *ngx_http_bog_next_name_server(u_char *p, u_char *last,
-    ngx_str_t *name);
-static ngx_int_t ngx_http_bog_add_name_server(ngx_conf_t *cf,
-    ngx_array_t *names, ngx_str_t *address);
 
 
 ngx_http_bog_endpoint_t *
@@ -82,6 +73,8 @@ static char *
 ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
 {
     char       *err;
+    size_t      len;
+    u_char     *p, *last;
     ngx_url_t   u;
 
     ngx_memzero(&u, sizeof(ngx_url_t));
@@ -117,9 +110,7 @@ ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
 
     endpoint->port = u.port;
     endpoint->no_port = u.no_port;
-    endpoint->addrs = u.addrs;
-    endpoint->naddrs = u.naddrs;
-    endpoint->literal = (u.naddrs != 0);
+    endpoint->addr = u.addrs;
     endpoint->local = ngx_http_bog_endpoint_localhost(&u.host);
 
     if (u.family == AF_UNIX) {
@@ -127,11 +118,22 @@ ngx_http_bog_endpoint_parse(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
         return NULL;
     }
 
-    endpoint->authority = u.url;
+    /* "host:port", without the dot that ends a name like "host." */
 
-    if (u.uri.len) {
-        endpoint->authority.len = u.uri.data - u.url.data;
+    p = u.url.data + u.host.len;
+    last = u.uri.len ? u.uri.data : u.url.data + u.url.len;
+
+    endpoint->authority.data = ngx_pnalloc(cf->pool, last - u.url.data);
+    if (endpoint->authority.data == NULL) {
+        return "";
     }
+
+    len = u.host.len - (p[-1] == '.');
+
+    p = ngx_cpymem(ngx_cpymem(endpoint->authority.data, u.url.data, len), p,
+                   last - p);
+
+    endpoint->authority.len = p - endpoint->authority.data;
 
     return NULL;
 }
@@ -249,7 +251,7 @@ ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
 
     endpoint->checked = 1;
 
-    if (!endpoint->literal
+    if (endpoint->addr == NULL
         && ngx_http_bog_endpoint_upstream(cf, endpoint) != NGX_OK)
     {
         return NGX_ERROR;
@@ -318,11 +320,11 @@ ngx_http_bog_endpoint_loopback(ngx_http_bog_endpoint_t *endpoint)
     struct sockaddr_in6 *sin6;
 #endif
 
-    if (!endpoint->literal) {
+    if (endpoint->addr == NULL) {
         return endpoint->local;
     }
 
-    sa = endpoint->addrs[0].sockaddr;
+    sa = endpoint->addr->sockaddr;
 
     switch (sa->sa_family) {
 
@@ -339,207 +341,4 @@ ngx_http_bog_endpoint_loopback(ngx_http_bog_endpoint_t *endpoint)
     default: /* AF_UNIX */
         return 1;
     }
-}
-
-
-void
-ngx_http_bog_endpoint_lookup(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
-{
-    ngx_url_t  u;
-
-    if (endpoint->literal || endpoint->upstream || endpoint->looked_up) {
-        return;
-    }
-
-    endpoint->looked_up = 1;
-
-    ngx_memzero(&u, sizeof(ngx_url_t));
-
-    u.host = endpoint->host;
-    u.port = endpoint->port;
-
-    if (ngx_inet_resolve_host(cf->pool, &u) != NGX_OK) {
-        ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &endpoint->place,
-                              "%s in token endpoint \"%V\", "
-                              "it will be asked for again at run time",
-                              u.err ? u.err : "host not found",
-                              &endpoint->url);
-        return;
-    }
-
-    endpoint->addrs = u.addrs;
-    endpoint->naddrs = u.naddrs;
-}
-
-
-ngx_resolver_t *
-ngx_http_bog_system_resolver(ngx_conf_t *cf, ngx_int_t *rc)
-{
-    u_char                     buf[NGX_HTTP_BOG_RESOLV_CONF_MAX];
-    u_char                    *p, *last;
-    ssize_t                    n;
-    ngx_str_t                  address;
-    ngx_array_t                names;
-    ngx_http_bog_main_conf_t  *bmcf;
-
-    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
-
-    *rc = NGX_OK;
-
-    if (bmcf->resolver_made) {
-        return bmcf->resolver;
-    }
-
-    bmcf->resolver_made = 1;
-
-    n = ngx_http_bog_read_resolv_conf(cf, buf);
-    if (n <= 0) {
-        return NULL;
-    }
-
-    *rc = NGX_ERROR;
-
-    if (ngx_array_init(&names, cf->temp_pool, 4, sizeof(ngx_str_t))
-        != NGX_OK)
-    {
-        return NULL;
-    }
-
-    p = buf;
-    last = buf + n;
-
-    for ( ;; ) {
-        p = ngx_http_bog_next_name_server(p, last, &address);
-        if (p == NULL) {
-            break;
-        }
-
-        if (ngx_http_bog_add_name_server(cf, &names, &address) != NGX_OK) {
-            return NULL;
-        }
-    }
-
-    if (names.nelts) {
-        bmcf->resolver = ngx_resolver_create(cf, names.elts, names.nelts);
-        if (bmcf->resolver == NULL) {
-            return NULL;
-        }
-    }
-
-    *rc = NGX_OK;
-
-    return bmcf->resolver;
-}
-
-
-static ssize_t
-ngx_http_bog_read_resolv_conf(ngx_conf_t *cf, u_char *buf)
-{
-    ssize_t   n;
-    ngx_fd_t  fd;
-
-    fd = ngx_open_file(NGX_HTTP_BOG_RESOLV_CONF, NGX_FILE_RDONLY,
-                       NGX_FILE_OPEN, 0);
-
-    if (fd == NGX_INVALID_FILE) {
-        return NGX_ERROR;
-    }
-
-    n = ngx_read_fd(fd, buf, NGX_HTTP_BOG_RESOLV_CONF_MAX);
-
-    (void) ngx_close_file(fd);
-
-    return n;
-}
-
-
-/* returns where to go on, or NULL where there are no more */
-
-static u_char *
-ngx_http_bog_next_name_server(u_char *p, u_char *last, ngx_str_t *name)
-{
-    u_char  *end;
-
-    while (p < last) {
-
-        end = ngx_strlchr(p, last, LF);
-        if (end == NULL) {
-            end = last;
-        }
-
-        while (p < end && (*p == ' ' || *p == '\t')) {
-            p++;
-        }
-
-        if (end - p > 11 && ngx_strncmp(p, "nameserver", 10) == 0
-            && (p[10] == ' ' || p[10] == '\t'))
-        {
-            p += 11;
-
-            while (p < end && (*p == ' ' || *p == '\t')) {
-                p++;
-            }
-
-            name->data = p;
-
-            while (p < end && *p > ' ' && *p != '#' && *p != ';') {
-                p++;
-            }
-
-            name->len = p - name->data;
-
-            if (name->len) {
-                return end;
-            }
-        }
-
-        p = end + 1;
-    }
-
-    return NULL;
-}
-
-
-static ngx_int_t
-ngx_http_bog_add_name_server(ngx_conf_t *cf, ngx_array_t *names,
-    ngx_str_t *address)
-{
-    u_char     *p;
-    ngx_str_t  *name;
-    ngx_addr_t  addr;
-
-    /* a scope ("fe80::1%eth0") is beyond nginx's resolver */
-
-    switch (ngx_parse_addr(cf->temp_pool, &addr, address->data, address->len))
-    {
-    case NGX_OK:
-        break;
-
-    case NGX_DECLINED:
-        return NGX_OK;
-
-    default:
-        return NGX_ERROR;
-    }
-
-    name = ngx_array_push(names);
-    if (name == NULL) {
-        return NGX_ERROR;
-    }
-
-    name->data = ngx_pnalloc(cf->pool, address->len + 2);
-    if (name->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (addr.sockaddr->sa_family == AF_INET6) {
-        p = ngx_sprintf(name->data, "[%V]", address);
-
-    } else {
-        p = ngx_cpymem(name->data, address->data, address->len);
-    }
-
-    name->len = p - name->data;
-
-    return NGX_OK;
 }

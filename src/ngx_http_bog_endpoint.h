@@ -22,19 +22,14 @@ struct ngx_http_bog_endpoint_s {
     ngx_str_t                      uri;
     in_port_t                      port;
 
-    /* the address that was given, or those found at start */
-    ngx_addr_t                    *addrs;
-    ngx_uint_t                     naddrs;
-
+    ngx_addr_t                    *addr;        /* NULL: host is a name */
     ngx_http_upstream_srv_conf_t  *upstream;    /* an upstream {} block */
     ngx_http_bog_fetches_t        *fetches;     /* of a worker */
 
     unsigned                       ssl:1;
     unsigned                       no_port:1;
-    unsigned                       literal:1;   /* needs no resolving */
     unsigned                       local:1;     /* by name */
     unsigned                       checked:1;
-    unsigned                       looked_up:1;
 };
 
 
@@ -51,20 +46,6 @@ ngx_http_bog_endpoint_t *ngx_http_bog_endpoint_get(ngx_conf_t *cf,
  */
 ngx_int_t ngx_http_bog_endpoint_check(ngx_conf_t *cf,
     ngx_http_bog_endpoint_t *endpoint);
-
-/*
- * Finds the addresses of the endpoint's name, once, by the system's resolver.
- * They are a fallback: that there are none is no error.
- */
-void ngx_http_bog_endpoint_lookup(ngx_conf_t *cf,
-    ngx_http_bog_endpoint_t *endpoint);
-
-/*
- * Returns a resolver that asks the name servers of /etc/resolv.conf, one for
- * the whole configuration; NULL where none is named there.  NGX_ERROR in *rc
- * means that memory is out.
- */
-ngx_resolver_t *ngx_http_bog_system_resolver(ngx_conf_t *cf, ngx_int_t *rc);
 
 
 #endif /* _NGX_HTTP_BOG_ENDPOINT_H_INCLUDED_ */

@@ -11,7 +11,8 @@
 
 
 static ngx_http_bog_fetch_t *ngx_http_bog_fetch_create(
-    ngx_http_bog_account_t *account, bog_policy_t *before, ngx_uint_t quiet);
+    ngx_http_bog_account_t *account, ngx_http_bog_record_t *record,
+    ngx_uint_t quiet);
 static ngx_int_t ngx_http_bog_fetch_connection(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_fetch_quiet(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_fetch_resolved(ngx_http_bog_fetch_t *fetch);
@@ -37,12 +38,12 @@ static ngx_str_t  ngx_http_bog_fetch_method = ngx_string("POST");
 
 ngx_http_bog_fetch_t *
 ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
-    bog_policy_t *before, ngx_uint_t quiet, ngx_http_bog_fetch_pt handler,
-    void *data)
+    ngx_http_bog_record_t *record, ngx_uint_t quiet,
+    ngx_http_bog_fetch_pt handler, void *data)
 {
     ngx_http_bog_fetch_t  *fetch;
 
-    fetch = ngx_http_bog_fetch_create(account, before, quiet);
+    fetch = ngx_http_bog_fetch_create(account, record, quiet);
     if (fetch == NULL) {
         return NULL;
     }
@@ -66,7 +67,7 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
 
 static ngx_http_bog_fetch_t *
 ngx_http_bog_fetch_create(ngx_http_bog_account_t *account,
-    bog_policy_t *before, ngx_uint_t quiet)
+    ngx_http_bog_record_t *record, ngx_uint_t quiet)
 {
     ngx_http_bog_fetch_t      *fetch;
     ngx_http_core_loc_conf_t  *clcf;
@@ -77,7 +78,10 @@ ngx_http_bog_fetch_create(ngx_http_bog_account_t *account,
     }
 
     fetch->account = account;
-    fetch->before = *before;
+    fetch->conf = account->upstream;
+    fetch->before = record->policy;
+    fetch->known = record->addrs;
+    fetch->begin = record->begin;
     fetch->quiet = quiet;
     fetch->began = ngx_current_msec;
 

@@ -12,9 +12,6 @@
 #include "ngx_http_bog_store.h"
 
 
-#define NGX_HTTP_BOG_ADDRS  16
-
-
 typedef struct ngx_http_bog_fetch_s  ngx_http_bog_fetch_t;
 
 typedef void (*ngx_http_bog_fetch_pt)(ngx_http_bog_fetch_t *fetch);
@@ -42,6 +39,14 @@ typedef struct {
 } ngx_http_bog_answer_t;
 
 
+/* a fetch that waits for an answer to a question of one family */
+
+typedef struct {
+    ngx_queue_t                queue;
+    ngx_http_bog_fetch_t      *fetch;           /* NULL: does not wait */
+} ngx_http_bog_ask_t;
+
+
 /*
  * One token request.
  *
@@ -67,10 +72,16 @@ struct ngx_http_bog_fetch_s {
     void                      *data;
 
     ngx_http_bog_fetch_pt      resolved;
-    ngx_resolver_ctx_t        *lookup;
-    ngx_resolver_addr_t        addrs[NGX_HTTP_BOG_ADDRS];
-    ngx_sockaddr_t             sockaddrs[NGX_HTTP_BOG_ADDRS];
-    ngx_uint_t                 naddrs;
+    ngx_resolver_ctx_t        *lookup;          /* of nginx's resolver, */
+    ngx_http_bog_ask_t         asks[2];         /* or of the system */
+    ngx_uint_t                 lookups;         /* begun, or to be answered */
+    ngx_event_t                lookup_timer;
+    ngx_msec_t                 lookup_time;
+    ngx_int_t                  lookup_error;
+    const char                *lookup_reason;
+    ngx_http_bog_addrs_t       addrs;           /* none: no name, see peer */
+    ngx_http_bog_addrs_t       known;           /* that worked last */
+    ngx_http_bog_addr_t        begin;           /* with this one */
 
     ngx_connection_t          *connection;
     ngx_http_connection_t      http_connection;
@@ -80,7 +91,10 @@ struct ngx_http_bog_fetch_s {
     ngx_event_t                done;
     ngx_event_t                timeout;
 
+    ngx_http_upstream_conf_t   conf;
     ngx_event_get_peer_pt      get_peer;        /* of the upstream {} */
+    ngx_str_t                  peer_name;
+    u_char                     peer_text[NGX_SOCKADDR_STRLEN];
 
     u_char                    *memory;
     ngx_msec_t                 began;
@@ -98,7 +112,17 @@ struct ngx_http_bog_fetch_s {
     bog_policy_t               before;          /* how the last ones went */
     unsigned                   quiet:1;         /* on what repeats */
     unsigned                   aborted:1;
-    unsigned                   local:1;         /* nothing came to be sent */
+    unsigned                   doubted:1;       /* nothing answered, last */
+
+    /*
+     * The fetch failed, but not for the bank: this process had no memory, no
+     * connection, no descriptor or no thread for it, or this machine lacks
+     * sockets of all families that the endpoint has addresses of.  An address
+     * of "bog_bind" that this machine lacks is a fault of the configuration,
+     * and is not local.
+     */
+
+    unsigned                   local:1;
 };
 
 
@@ -112,15 +136,15 @@ struct ngx_http_bog_fetch_s {
 
 
 /*
- * Begins a token request; "before" is how those before went, "quiet" keeps
+ * Begins a token request; the record is how those before went, "quiet" keeps
  * nginx's own errors of the connection from the log.  The handler is called
  * with the outcome, always from an event, and must take what it needs: the
  * fetch is gone afterwards.  Returns NULL where the request could not be
  * begun.
  */
 ngx_http_bog_fetch_t *ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
-    bog_policy_t *before, ngx_uint_t quiet, ngx_http_bog_fetch_pt handler,
-    void *data);
+    ngx_http_bog_record_t *record, ngx_uint_t quiet,
+    ngx_http_bog_fetch_pt handler, void *data);
 
 /* Ends the fetch by an event.  May be called several times, from anywhere. */
 void ngx_http_bog_fetch_finish(ngx_http_bog_fetch_t *fetch);

@@ -102,8 +102,6 @@ typedef struct {
     ngx_path_t                   *state_path;
 
     ngx_array_t                   tls;          /* ngx_http_bog_tls_t */
-    ngx_resolver_t               *resolver;     /* of the system */
-    unsigned                      resolver_made:1;
 } ngx_http_bog_main_conf_t;
 
 

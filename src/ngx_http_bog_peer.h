@@ -11,12 +11,11 @@
 #include "ngx_http_bog_fetch.h"
 
 
-/* Makes peers of the addresses that the fetch has found. */
+/*
+ * The peers are the addresses that the fetch has found, in their order, or
+ * those of the upstream {}, but no TLS connection that it kept.
+ */
 ngx_int_t ngx_http_bog_peer_init(ngx_http_request_t *r,
-    ngx_http_upstream_srv_conf_t *us);
-
-/* Takes the peers of an upstream {}, but no TLS connection that it kept. */
-ngx_int_t ngx_http_bog_peer_init_named(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
 
 

@@ -14,7 +14,8 @@
 /*
  * Finds the addresses of the endpoint, for fetch->addrs, and calls
  * fetch->resolved, perhaps at once; with fetch->failure set where there are
- * none.  The addresses found at start serve where name servers do not answer.
+ * none.  The addresses that worked last serve where name servers do not
+ * answer.
  */
 void ngx_http_bog_resolve(ngx_http_bog_fetch_t *fetch);
 

@@ -506,8 +506,7 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
     quiet = (record.policy.failures && record.policy.error == record.told);
 
     source->lease = record.lease.id;
-    source->fetch = ngx_http_bog_fetch_start(source->account, &record.policy,
-                                             quiet,
+    source->fetch = ngx_http_bog_fetch_start(source->account, &record, quiet,
                                              ngx_http_bog_source_fetched,
                                              source);
 
@@ -732,7 +731,7 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     if (fetch->failure.error == BOG_ERROR_NONE) {
 
         rc = ngx_http_bog_store_success(source->account, source->lease,
-                                        &fetch->token, now);
+                                        &fetch->token, &fetch->addrs, now);
 
         if (rc == NGX_AGAIN) {
             fetch->aborted = 1;
@@ -752,7 +751,7 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
 
     (void) ngx_http_bog_store_failure(source->account, source->lease,
                                       &fetch->failure, &code, !fetch->quiet,
-                                      now);
+                                      &fetch->addrs, now);
 }
 
 

@@ -52,6 +52,7 @@ typedef struct {
     bog_failure_t             *failure;
     ngx_str_t                 *code;
     ngx_uint_t                 told;
+    ngx_http_bog_addrs_t      *addrs;
     ngx_http_bog_record_t     *record;          /* as it was then */
 } ngx_http_bog_change_t;
 
@@ -300,13 +301,15 @@ ngx_http_bog_store_release(ngx_http_bog_account_t *account, ngx_uint_t lease)
 
 ngx_int_t
 ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    ngx_http_bog_new_token_t *token, bog_time_t *now)
+    ngx_http_bog_new_token_t *token, ngx_http_bog_addrs_t *addrs,
+    bog_time_t *now)
 {
     ngx_http_bog_change_t  change;
 
     change.now = now;
     change.lease = lease;
     change.token = token;
+    change.addrs = addrs;
     change.refresh_before = (int64_t) account->refresh_before;
 
     return ngx_http_bog_store_change(account->zone,
@@ -333,7 +336,8 @@ ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
 
 ngx_int_t
 ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_failure_t *failure, ngx_str_t *code, ngx_uint_t told, bog_time_t *now)
+    bog_failure_t *failure, ngx_str_t *code, ngx_uint_t told,
+    ngx_http_bog_addrs_t *addrs, bog_time_t *now)
 {
     ngx_http_bog_change_t  change;
 
@@ -342,6 +346,7 @@ ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
     change.failure = failure;
     change.code = code;
     change.told = told;
+    change.addrs = addrs;
 
     return ngx_http_bog_store_change(account->zone,
                                      ngx_http_bog_change_failure, &change);
@@ -633,6 +638,11 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
 
     record->obtained = change->now->wall;
 
+    if (change->addrs->n) {
+        record->addrs = *change->addrs;
+        record->begin = change->addrs->list[change->addrs->first];
+    }
+
     if (mine) {
         record->lease.pid = 0;
     }
@@ -704,6 +714,10 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     }
 
     ngx_http_bog_change_failed(&record->failed, change);
+
+    if (change->addrs->n) {
+        record->begin = change->addrs->list[change->addrs->first];
+    }
 
     record->failures++;
     record->lease.pid = 0;

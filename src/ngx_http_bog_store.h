@@ -28,6 +28,10 @@
 
 #define NGX_HTTP_BOG_LEASE  5000
 
+/* addresses of an endpoint, at most */
+
+#define NGX_HTTP_BOG_ADDRS  16
+
 
 /* the right to fetch */
 
@@ -36,6 +40,22 @@ typedef struct {
     ngx_uint_t             id;
     int64_t                deadline;        /* mono */
 } ngx_http_bog_lease_t;
+
+
+typedef union {
+    struct sockaddr        sockaddr;
+    struct sockaddr_in     sockaddr_in;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6    sockaddr_in6;
+#endif
+} ngx_http_bog_addr_t;
+
+
+typedef struct {
+    ngx_uint_t             n;
+    ngx_uint_t             first;           /* the one to begin with */
+    ngx_http_bog_addr_t    list[NGX_HTTP_BOG_ADDRS];
+} ngx_http_bog_addrs_t;
 
 
 /* for people: what went wrong, even if all has gone well since */
@@ -68,6 +88,9 @@ typedef struct {
     ngx_uint_t             failures;        /* ever */
     uint32_t               told;            /* bog_error_e of the last one of
                                                which nginx has said more */
+
+    ngx_http_bog_addrs_t   addrs;           /* that worked last */
+    ngx_http_bog_addr_t    begin;           /* the next fetch begins there */
 } ngx_http_bog_record_t;
 
 
@@ -172,10 +195,13 @@ ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
 /*
  * Publishes the token and ends the lease.  One who has lost the lease still
  * publishes a token that lives longer than what is there.  NGX_DECLINED: the
- * token had ended when it came, the lease is kept.
+ * token had ended when it came, the lease is kept.  The addresses serve later
+ * fetches when name servers do not answer; the next fetch begins with the one
+ * that "first" names.
  */
 ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, ngx_http_bog_new_token_t *token, bog_time_t *now);
+    ngx_uint_t lease, ngx_http_bog_new_token_t *token,
+    ngx_http_bog_addrs_t *addrs, bog_time_t *now);
 
 /*
  * Publishes a token that was kept while nothing ran, whose life is "life".
@@ -187,11 +213,11 @@ ngx_int_t ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
 /*
  * Publishes a failure, with the code that the server gave, and ends the lease,
  * unless it was lost.  "told" says that nginx was free to log what it knows of
- * it.
+ * it.  Of the addresses only the one that "first" names is kept, to begin with.
  */
 ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
     ngx_uint_t lease, bog_failure_t *failure, ngx_str_t *code,
-    ngx_uint_t told, bog_time_t *now);
+    ngx_uint_t told, ngx_http_bog_addrs_t *addrs, bog_time_t *now);
 
 /*
  * The API has rejected the token of that number: NGX_OK where that changes what

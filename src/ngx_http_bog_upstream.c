@@ -24,6 +24,7 @@ static ngx_int_t ngx_http_bog_upstream_status_line(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
     ngx_http_bog_fetch_t *fetch);
+static ngx_int_t ngx_http_bog_upstream_first_byte(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_filter_init(void *data);
 static ngx_int_t ngx_http_bog_upstream_filter(void *data, ssize_t bytes);
 static ngx_int_t ngx_http_bog_upstream_chunked_filter(void *data,
@@ -70,6 +71,8 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     conf->next_upstream = NGX_CONF_BITMASK_SET
                           |NGX_HTTP_UPSTREAM_FT_ERROR
                           |NGX_HTTP_UPSTREAM_FT_TIMEOUT
+                          |NGX_HTTP_UPSTREAM_FT_INVALID_HEADER
+                          |NGX_HTTP_UPSTREAM_FT_HTTP_502
                           |NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT;
     conf->next_upstream_timeout = blcf->connect_timeout + blcf->send_timeout
                                   + blcf->read_timeout;
@@ -80,8 +83,7 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     us->port = account->endpoint->port;
     us->file_name = account->endpoint->place.file.data;
     us->line = account->endpoint->place.line;
-    us->peer.init = account->endpoint->upstream ? ngx_http_bog_peer_init_named
-                                                : ngx_http_bog_peer_init;
+    us->peer.init = ngx_http_bog_peer_init;
 
     conf->upstream = us;
 
@@ -143,7 +145,7 @@ ngx_http_bog_upstream_start(ngx_http_request_t *r, ngx_http_bog_fetch_t *fetch)
     account = fetch->account;
     u = r->upstream;
 
-    u->conf = &account->upstream;
+    u->conf = &fetch->conf;
     u->output.tag = (ngx_buf_tag_t) &ngx_http_bog_module;
     u->buffering = 0;
 
@@ -288,10 +290,12 @@ ngx_http_bog_upstream_status_line(ngx_http_request_t *r)
 {
     ngx_int_t               rc;
     ngx_http_upstream_t    *u;
+    ngx_http_bog_fetch_t   *fetch;
     ngx_http_bog_answer_t  *answer;
 
     u = r->upstream;
-    answer = &ngx_http_bog_fetch_of(r)->answer;
+    fetch = ngx_http_bog_fetch_of(r);
+    answer = &fetch->answer;
 
     rc = ngx_http_parse_status_line(r, &u->buffer, &answer->status);
 
@@ -301,7 +305,14 @@ ngx_http_bog_upstream_status_line(ngx_http_request_t *r)
 
     if (rc == NGX_ERROR) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent no valid HTTP/1.0 header");
+                      "token endpoint sent no valid HTTP/1.x header");
+
+        /* a frame of settings, for stream 0, comes first in HTTP/2 */
+
+        if (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0) {
+            fetch->fault = "the server speaks HTTP/2 only";
+        }
+
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
@@ -361,6 +372,12 @@ ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
     answer = &fetch->answer;
     status = answer->status.code;
 
+    if (status < NGX_HTTP_CONTINUE) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "token endpoint sent invalid status %ui", status);
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
+
     if (status < NGX_HTTP_OK && status != NGX_HTTP_SWITCHING_PROTOCOLS) {
 
         /* an interim answer, the real one follows (RFC 9110, 15.2) */
@@ -380,12 +397,12 @@ ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
     if (answer->encoded) {
         fetch->failure.error = BOG_ERROR_MALFORMED;
         fetch->fault = "the answer has a \"Content-Encoding\"";
-        return NGX_ERROR;
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
     if (answer->length > BOG_OAUTH_ANSWER_MAX) {
         fetch->failure.error = BOG_ERROR_TOO_LARGE;
-        return NGX_ERROR;
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
     if (status == NGX_HTTP_SWITCHING_PROTOCOLS
@@ -396,8 +413,64 @@ ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
         answer->length = 0;
     }
 
-    u->headers_in.status_n = status;
     u->headers_in.content_length_n = answer->length;
+    u->process_header = ngx_http_bog_upstream_first_byte;
+
+    return ngx_http_bog_upstream_first_byte(r);
+}
+
+
+/*
+ * To nginx, which goes on to the next server then, all that cannot be the word
+ * of a token endpoint is "502 Bad Gateway".  fetch->answer has the real status.
+ */
+
+static ngx_int_t
+ngx_http_bog_upstream_first_byte(ngx_http_request_t *r)
+{
+    ngx_int_t               rc;
+    ngx_buf_t               b;
+    ngx_uint_t              status;
+    ngx_http_chunked_t      chunked;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_answer_t  *answer;
+
+    u = r->upstream;
+    answer = &ngx_http_bog_fetch_of(r)->answer;
+    status = answer->status.code;
+
+    u->headers_in.status_n = NGX_HTTP_BAD_GATEWAY;
+
+    if (status == NGX_HTTP_TOO_MANY_REQUESTS
+        || status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        || answer->length == 0)
+    {
+        return NGX_OK;
+    }
+
+    b = u->buffer;
+
+    if (answer->is_chunked) {
+        ngx_memzero(&chunked, sizeof(ngx_http_chunked_t));
+
+        rc = ngx_http_bog_parse_chunked(r, &b, &chunked);
+
+        if (rc != NGX_OK && rc != NGX_AGAIN) {
+            return NGX_OK;
+        }
+    }
+
+    if (b.pos == b.last) {
+        return NGX_AGAIN;
+    }
+
+    while (b.pos < b.last && ngx_strchr(" \t\r\n", *b.pos)) {
+        b.pos++;
+    }
+
+    if (b.pos == b.last || *b.pos == '{') {
+        u->headers_in.status_n = NGX_HTTP_OK;
+    }
 
     return NGX_OK;
 }
@@ -558,6 +631,7 @@ ngx_http_bog_upstream_abort_request(ngx_http_request_t *r)
 static void
 ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
+    ngx_socket_t           s;
     ngx_http_upstream_t   *u;
     ngx_http_bog_fetch_t  *fetch;
 
@@ -569,21 +643,29 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     }
 
     if (rc == NGX_OK) {
-
-        /* where only the end tells the length, it has to be the bank's own */
-
-        fetch->answer.complete = (u->length != -1 || !u->ssl
-                                  || ngx_http_bog_tls_alert(u->peer.connection)
-                                     == NGX_HTTP_BOG_TLS_CLOSED);
+        fetch->answer.complete = 1;
         return;
     }
 
     fetch->failure.error = ngx_http_bog_upstream_error(u, rc);
 
-    /* no socket, say: another worker may have one */
+    if (rc != NGX_HTTP_INTERNAL_SERVER_ERROR || u->peer.connection) {
+        return;
+    }
 
-    fetch->local = (rc == NGX_HTTP_INTERNAL_SERVER_ERROR
-                    && u->peer.connection == NULL);
+    /* where a socket can be made, it is "bog_bind" that has failed */
+
+    fetch->local = 1;
+
+    if (u->conf->local && ngx_cycle->free_connection_n) {
+        s = ngx_socket(u->conf->local->addr->sockaddr->sa_family,
+                       SOCK_STREAM, 0);
+
+        if (s != (ngx_socket_t) -1) {
+            (void) ngx_close_socket(s);
+            fetch->local = 0;
+        }
+    }
 }
 
 

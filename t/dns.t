@@ -6,6 +6,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use File::Temp;
+use IO::Socket::INET;
 use Test::More;
 
 use Bog::Bank;
@@ -23,13 +25,14 @@ sub bank {
 
 
 sub gateway {
-    my ($bank, $dns, $directives) = @_;
+    my ($bank, $dns, $directives, $dead) = @_;
 
     $directives //= '';
+    $dead //= '';
 
     return Bog::Nginx->new(
         workers => 2, secret => { main => "s3cret\n" }, conf => <<"END");
-        resolver 127.0.0.1:${\ $dns->port } ipv6=off;
+        resolver $dead 127.0.0.1:${\ $dns->port } ipv6=off;
         resolver_timeout 2s;
 
         bog_client_id           8282;
@@ -176,6 +179,121 @@ END
 
     ok($bank->wait_count(answered => 21), 'all have their tokens');
     is($bank->count, 21, 'at once');
+    unlike($nginx->log, qr/token request failed/, 'nothing fails');
+
+    ends($nginx);
+};
+
+
+subtest 'the name server falls silent' => sub {
+    my ($bank, $dns) = (bank(), Bog::DNS->new(ttl => 1));
+    $bank->answer(expires_in => 4);
+    $dns->answer($name => ['127.0.0.1']);
+
+    my $nginx = gateway($bank, $dns)->start;
+    ok($bank->wait_requests(1), 'a token');
+
+    $dns->answer($name => 'SILENT');
+    my ($lost, $seen) = (0, $bank->count);
+
+    until ($bank->count >= $seen + 4) {
+        $lost++ if get($nginx->port, '/')->{status} != 200;
+        select undef, undef, undef, 0.1;
+    }
+
+    is($lost, 0, 'no request is lost');
+    unlike($nginx->log, qr/token request failed/, 'the last address serves');
+
+    ends($nginx);
+};
+
+
+subtest 'one of two name servers does not answer' => sub {
+    my ($bank, $dns, $dead) = (bank(), Bog::DNS->new, Bog::DNS->new);
+    $dns->answer($name => ['127.0.0.1']);
+    $dead->answer($name => 'SILENT');
+
+    my $nginx = gateway($bank, $dns, '',
+                        "127.0.0.1:${\ $dead->port }")->start;
+
+    ok($bank->wait_requests(1), 'the other one is asked');
+    unlike($nginx->log, qr/token request failed/, 'nothing fails');
+    ok($dead->count, 'the first one was asked');
+
+    ends($nginx);
+};
+
+
+subtest 'the endpoint moves, DNS says so, and its old answer has an hour' => sub {
+    my ($old, $dns) = (bank(), Bog::DNS->new(ttl => 3600));
+    my $port = $old->port;
+    my $new = bank(at => { token => ['127.0.0.2', $port] });
+    $_->answer(expires_in => 4) for $old, $new;
+    $dns->answer($name => ['127.0.0.1']);
+
+    my $nginx = gateway($old, $dns)->start;
+    ok($old->wait_requests(1), 'a token');
+
+    $dns->answer($name => ['127.0.0.2']);
+    $old->stop;
+    ok($new->wait_requests(1, 12), 'DNS is asked again');
+
+    ends($nginx);
+};
+
+
+# Their queues are full, and Linux drops the SYN of the next one.
+
+subtest 'five addresses that do not answer, before the good one' => sub {
+    my ($bank, $dns) = (bank(), Bog::DNS->new);
+    my @dead = map { "127.0.1.$_" } 1 .. 5;
+    my (@listeners, @clients);
+
+    for my $address (@dead) {
+        push @listeners, IO::Socket::INET->new(LocalAddr => $address,
+            LocalPort => $bank->port, Listen => 1) // die "listen: $@\n";
+
+        push @clients, map { IO::Socket::INET->new(PeerAddr => $address,
+            PeerPort => $bank->port, Blocking => 0) } 1 .. 4;
+    }
+
+    $dns->answer($name => [@dead, '127.0.0.1']);
+
+    my $nginx = gateway($bank, $dns)->start;
+
+    ok($bank->wait_requests(1, 15), 'it is found');
+    unlike($nginx->log, qr/token request failed/, 'by the first fetch');
+
+    ends($nginx);
+};
+
+
+subtest 'no sockets of IPv6' => sub {
+    my $dir = File::Temp->newdir;
+
+    system('cc', '-shared', '-fPIC', '-O1', '-o', "$dir/socket.so",
+           "$FindBin::Bin/dns/socket.c") == 0
+        or plan skip_all => 'no compiler';
+
+    local $ENV{LD_PRELOAD} = "$dir/socket.so";
+
+    my ($bank, $dns) = (bank(), Bog::DNS->new);
+    $dns->answer($name => ['::1', '127.0.0.1']);
+
+    my $sources = join '', map {
+        "location /$_/ { bog_token_param n $_;
+                         proxy_pass http://127.0.0.1:${\ $bank->api_port }; }"
+    } 1 .. 20;
+
+    my $nginx = gateway($bank, $dns, <<"END")->start;
+        server {
+            listen 127.0.0.1:%%PORT_1%%;
+            resolver 127.0.0.1:${\ $dns->port };
+            $sources
+        }
+END
+
+    ok($bank->wait_count(answered => 21), 'all have their tokens');
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
     ends($nginx);

@@ -1,6 +1,6 @@
-# Without a resolver in the configuration: the name servers of /etc/resolv.conf
-# are asked at run time, and the addresses found at start serve where those do
-# not answer.  nginx gets an /etc/resolv.conf of its own, in a mount namespace.
+# Without a resolver in the configuration the system is asked, as by any other
+# program: /etc/hosts, nsswitch.conf and /etc/resolv.conf.  nginx gets those of
+# its own, in a mount namespace.
 
 use strict;
 use warnings;
@@ -12,13 +12,14 @@ use File::Temp ();
 use Test::More;
 
 use Bog::Bank;
+use Bog::CA;
 use Bog::Client 'get';
 use Bog::DNS;
 use Bog::Nginx;
-use Bog::Util 'wait_until';
+use Bog::Util qw(now spew timeout wait_until);
 
 my $name = 'oauth2.test';
-my $server = '127.77.0.53';
+my @servers = map { "127.77.0.$_" } 53, 54;
 
 plan skip_all => 'only root can have an /etc/resolv.conf of his own'
     if $> != 0;
@@ -27,32 +28,33 @@ plan skip_all => 'no mount namespaces here'
 
 my $dir = File::Temp->newdir;
 
-write_file("$dir/resolv.conf", <<"END");
-# the port is 53, whatever one says
-search test
-nameserver $server
-options timeout:1 attempts:1
-END
-
-write_file("$dir/run", <<"END");
+spew("$dir/hosts", "127.0.0.1 localhost\n127.0.0.2 hosts-only.test\n");
+spew("$dir/nsswitch.conf", "hosts: files dns\n");
+spew("$dir/run", <<"END", 0755);
 #!/bin/sh
-mount --bind $dir/resolv.conf /etc/resolv.conf || exit 1
+touch /etc/nsswitch.conf
+for file in resolv.conf hosts nsswitch.conf; do
+    mount --bind $dir/\$file /etc/\$file || exit 1
+done
 exec "\$@"
 END
-
-chmod 0755, "$dir/run";
 
 $ENV{BOG_WRAPPER} = join ' ', "unshare -m $dir/run",
                               $ENV{BOG_WRAPPER} // ();
 
 
-sub write_file {
-    my ($path, $text) = @_;
+# The file stays the same one, which is mounted elsewhere.
 
-    open my $fh, '>', $path or die "$path: $!\n";
+sub resolv_conf {
+    my ($text) = @_;
+
+    open my $fh, '>', "$dir/resolv.conf" or die "resolv.conf: $!\n";
     print $fh $text;
-    close $fh or die "$path: $!\n";
+    close $fh or die "resolv.conf: $!\n";
 }
+
+
+sub ask { resolv_conf(join '', map { "nameserver $_\n" } @_) }
 
 
 sub bank {
@@ -63,14 +65,21 @@ sub bank {
 }
 
 
+sub dns { Bog::DNS->new(address => $_[0] // $servers[0], port => 53) }
+
+
 sub gateway {
-    my $bank = shift;
+    my ($bank, $url, $directives) = @_;
+
+    $url //= "http://$name:${\ $bank->port }$Bog::Bank::PATH";
+    $directives //= '';
 
     return Bog::Nginx->new(
         workers => 2, secret => { main => "s3cret\n" }, conf => <<"END");
         bog_client_id           8282;
         bog_client_secret_file  %%SECRET_main%%;
-        bog_token_endpoint      http://$name:${\ $bank->port }$Bog::Bank::PATH;
+        bog_token_endpoint      $url;
+        $directives
 
         server {
             listen 127.0.0.1:%%PORT%%;
@@ -84,159 +93,215 @@ END
 }
 
 
+sub ends {
+    my $nginx = shift;
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+}
+
+
+ask($servers[0]);
+
 subtest 'the address changes, then the name server falls silent' => sub {
     my $old = bank();
     my $new = bank(at => { token => ['127.0.0.2', $old->port] });
 
-    my $dns = Bog::DNS->new(address => $server, port => 53);
+    my $dns = dns();
     $dns->answer($name => ['127.0.0.1']);
 
-    my $nginx = gateway($old)->start;
+    my $nginx = gateway($old);
 
+    is(($nginx->test)[0], 0, 'nginx -t');
+    is($dns->count, 0, 'asks nothing');
+
+    $nginx->start;
     ok($old->wait_requests(1), 'a token');
-
-    my $asked = $dns->count;
-    ok($asked >= 2, 'the name server is asked at start and at run time');
 
     $dns->answer($name => ['127.0.0.2']);
     ok($new->wait_requests(1), 'the new address is followed');
 
     $dns->answer($name => 'SILENT');
-    my $before = $old->count;
-    ok($old->wait_requests($before + 1), 'the address found at start serves');
+    my ($before, $asked) = ($new->count, $dns->count);
 
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
+    ok($new->wait_requests($before + 3), 'the last address serves');
+    cmp_ok($dns->count, '>', $asked, 'the name server is still asked');
+    unlike($nginx->log, qr/token request failed/, 'nothing fails');
+
+    ends($nginx);
 };
 
 
-subtest 'no name server at start' => sub {
+for my $trouble (qw(SERVFAIL REFUSED SILENT)) {
+    subtest "the question for IPv6: $trouble" => sub {
+        my $old = bank();
+        my $new = bank(at => { token => ['127.0.0.2', $old->port] });
+
+        my $dns = dns();
+        $dns->answer($name => { A => ['127.0.0.1'], AAAA => $trouble });
+
+        my $nginx = gateway($old)->start;
+        ok($old->wait_requests(1, 4), 'a token, at once');
+
+        $dns->answer($name => { A => ['127.0.0.2'], AAAA => $trouble });
+        ok($new->wait_requests(1, 8), 'the new address is followed');
+        unlike($nginx->log, qr/token request failed/, 'nothing fails');
+
+        ends($nginx);
+    };
+}
+
+
+subtest 'no name at start' => sub {
     my $bank = bank();
-    my $dns = Bog::DNS->new(address => $server, port => 53);
+    my $dns = dns();
     $dns->answer($name => 'NXDOMAIN');
 
     my $nginx = gateway($bank);
 
     my ($status, $said) = $nginx->test;
     is($status, 0, 'nginx -t');
-    like($said, qr/\[warn\] .*host not found in token endpoint "http:[^"]*", it will be .* in /,
-         'a warning');
+    unlike($said, qr/host not found/, 'without a warning');
 
     $nginx->start;
-    is(get($nginx->port, '/')->{status}, 503, 'no token');
+    ok($nginx->wait_log(qr/$name could not be resolved \(-2: Name or service /),
+       'why there is no token');
 
     $dns->answer($name => ['127.0.0.1']);
     ok($bank->wait_requests(1), 'the token comes when the name does');
     ok(wait_until(sub { get($nginx->port, '/')->{status} == 200 }), 'served');
 
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
+    ends($nginx);
 };
 
 
-# The endpoint of production, which nobody has to name: its name is looked up as
-# any other.
-
-subtest 'the default endpoint' => sub {
-    my $dns = Bog::DNS->new(address => $server, port => 53);
-    $dns->answer('oauth2.bog.ge' => 'NXDOMAIN');
-
-    my $nginx = Bog::Nginx->new(
-        workers => 2, secret => { main => "s3cret\n" }, conf => <<"END")->start;
-        server {
-            listen 127.0.0.1:%%PORT%%;
-
-            bog_client_id           8282;
-            bog_client_secret_file  %%SECRET_main%%;
-
-            location / {
-                proxy_pass http://127.0.0.1:1;
-                proxy_set_header Authorization "Bearer \$bog_bearer_token";
-            }
-        }
-END
-
-    ok($nginx->wait_log(qr/oauth2\.bog\.ge could not be resolved \(3: Host/),
-       'its name is asked for');
-    is(get($nginx->port, '/')->{status}, 503, 'no token');
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-};
-
-
-# What is no line of a name server is passed over, and none keeps nginx from
-# its start. The one that is good is found wherever it is, by nginx itself: when
-# it starts, libc finds no address.
-
-my $good = "nameserver $server\n";
-
-my @cases = (
-    ['blanks around it' => "\t nameserver \t $server \t\n"],
-    ['a comment behind it' => "nameserver $server#one\n"],
-    ['another one' => "nameserver $server;one\n"],
-    ['no end of the line' => "nameserver $server"],
-    ['the end of DOS' => "nameserver $server\r\n"],
-    ['empty lines' => "\n\n \n\t\n$good\n\n"],
-    ['lines that say nothing' => "nameserver\nnameserver \nnameserver  \t\n"
-                                 . "nameserver #\n$good"],
-    ['half a word' => "name\nnameserve\nnameserver127.0.0.1\n"
-                      . "nameservers 127.0.0.1\n$good"],
-    ['comments' => "#nameserver 127.0.0.1\n; nameserver 127.0.0.1\n$good"],
-    ['no addresses' => "nameserver one\nnameserver 1.2.3\n"
-                       . "nameserver 1.2.3.4.5\nnameserver 127.0.0.1:53\n"
-                       . "nameserver [::1]\nnameserver ::g\n$good"],
-    ['a scope' => "nameserver fe80::1%lo\n$good"],
-    ['a long line' => 'nameserver ' . '1' x 5000 . "\n$good"],
-    ['bytes of all kinds' => join('', map { chr } 0 .. 255) . "\n$good"],
-);
-
-subtest 'odd lines' => sub {
-    my $dns = Bog::DNS->new(address => $server, port => 53);
-    $dns->answer($name => 'NXDOMAIN');
-
-    my @running = map {
-        my ($what, $text) = @$_;
-
-        write_file("$dir/resolv.conf", $text);
-
-        my $bank = bank();
-        [$what, $bank, gateway($bank)->start];
-    } @cases;
-
+subtest 'resolv.conf is written later' => sub {
+    my $bank = bank();
+    my $dns = dns();
     $dns->answer($name => ['127.0.0.1']);
 
-    for (@running) {
-        my ($what, $bank, $nginx) = @$_;
+    resolv_conf('');
 
-        ok($bank->wait_requests(1), "$what: found");
-        is($nginx->stop, 0, "$what: stops");
-        $nginx->clean_log("$what: nothing bad in the log");
-    }
+    my $nginx = gateway($bank)->start;
+    ok($nginx->wait_log(qr/$name could not be resolved/), 'no token');
+    is($dns->count, 0, 'nobody to ask');
+
+    ask($servers[0]);
+    ok($bank->wait_requests(1, 15), 'the token comes without a reload');
+
+    ends($nginx);
 };
 
 
-for my $case (
-    ['nothing' => ''],
-    ['a line' => "\n"],
-    ['no name server' => "search test\noptions timeout:1\n"],
-    ['none that is good' => "nameserver one\nnameserver fe80::1%lo\n"],
-) {
-    my ($what, $text) = @$case;
+subtest 'a short name' => sub {
+    my $bank = bank();
+    my $dns = dns();
+    $dns->answer($name => ['127.0.0.1']);
 
-    subtest "none to ask: $what" => sub {
-        write_file("$dir/resolv.conf", $text);
+    resolv_conf("search test\nnameserver $servers[0]\n");
 
-        my $nginx = gateway(bank())->start;
+    my $nginx = gateway($bank, "http://oauth2:${\ $bank->port }/")->start;
+    ok($bank->wait_requests(1), '"search" completes it');
 
-        is(get($nginx->port, '/')->{status}, 503, 'no token');
-        ok($nginx->wait_log(qr/token request failed: the name could not be /),
-           'and why');
+    ends($nginx);
+};
 
-        is($nginx->stop, 0, 'stops');
-        $nginx->clean_log;
+
+ask($servers[0]);
+
+for my $resolver ('', 'resolver 127.0.0.1:1;') {
+    subtest "localhost, with \"$resolver\"" => sub {
+        my $bank = bank();
+
+        my $nginx = gateway($bank, "http://localhost:${\ $bank->port }/",
+                            $resolver)->start;
+        ok($bank->wait_requests(1), 'found in /etc/hosts');
+
+        ends($nginx);
     };
 }
+
+
+subtest 'a name that is in /etc/hosts only' => sub {
+    my $api = bank();
+    my $bank = bank(at => { token => ['127.0.0.2', $api->port] });
+    my $dns = dns();
+
+    my $nginx = gateway($bank, "http://hosts-only.test:${\ $api->port }/")
+                ->start;
+    ok($bank->wait_requests(1), 'found');
+    is($dns->count, 0, 'the name server is not asked');
+
+    ends($nginx);
+};
+
+
+subtest 'a dot at the end of the name' => sub {
+    my $ca = Bog::CA->shared;
+    my $bank = bank(tls => $ca->cert(name => $name));
+    my $dns = dns();
+    $dns->answer($name => ['127.0.0.1']);
+
+    my $nginx = gateway($bank,
+        "https://$name.:${\ $bank->tls_port }$Bog::Bank::PATH",
+        "bog_ssl_trusted_certificate ${\ $ca->path };")->start;
+
+    ok($bank->wait_requests(1), 'the certificate is that of the name');
+    like(($bank->requests)[0]{raw}, qr/^Host: $name:[0-9]+\r$/m,
+         'Host without it');
+
+    ends($nginx);
+};
+
+
+subtest 'name servers that do not answer' => sub {
+    my @dns = map { dns($_) } @servers;
+    $_->answer($name => 'SILENT') for @dns;
+
+    ask(@servers);
+
+    my $bank = bank();
+    my $nginx = gateway($bank, undef, join '', map {
+        "server { listen 127.0.0.1:%%PORT_$_%%; bog_token_endpoint "
+        . "http://$name:${\ $bank->port }/$_; location / { proxy_pass "
+        . "http://127.0.0.1:${\ $bank->api_port }; } }" } 1 .. 3);
+
+    my $began = now();
+    is(($nginx->test)[0], 0, 'nginx -t');
+    cmp_ok(now() - $began, '<', timeout(2), 'at once');
+
+    $began = now();
+    $nginx->start;
+    cmp_ok(now() - $began, '<', timeout(2), 'nginx starts at once');
+
+    ok($dns[0]->wait_queries(2), 'then it asks');
+
+    $began = now();
+    $nginx->reload;
+    cmp_ok(now() - $began, '<', timeout(2), 'a reload takes no time');
+
+    $began = now();
+    is($nginx->stop, 0, 'stops');
+    cmp_ok(now() - $began, '<', timeout(2), 'at once');
+    $nginx->clean_log;
+};
+
+
+subtest 'one of two name servers does not answer' => sub {
+    my @dns = map { dns($_) } @servers;
+    $dns[0]->answer($name => 'SILENT');
+    $dns[1]->answer($name => ['127.0.0.1']);
+
+    ask(@servers);
+
+    my $bank = bank();
+    my $nginx = gateway($bank)->start;
+
+    ok($bank->wait_requests(3), 'tokens');
+    unlike($nginx->log, qr/token request failed/, 'nothing fails');
+
+    ends($nginx);
+};
 
 
 done_testing;

@@ -35,6 +35,7 @@ sub expected {
         'Authorization: ' . ($opt{authorization} // $basic),
         'Content-Type: application/x-www-form-urlencoded',
         'Accept: application/json',
+        'Accept-Encoding: identity',
         "User-Agent: nginx-bog/$version",
         'Content-Length: ' . length $body,
         '', $body;

@@ -4,7 +4,8 @@ package Bog::DNS;
 #
 #   my $dns = Bog::DNS->new;
 #   $dns->answer('oauth2.test' => ['127.0.0.1', '::1']);
-#   $dns->answer('oauth2.test' => 'SERVFAIL' | 'NXDOMAIN' | 'SILENT');
+#   $dns->answer('oauth2.test' => 'SERVFAIL' | 'REFUSED' | 'NXDOMAIN' | 'SILENT');
+#   $dns->answer('oauth2.test' => { A => ['127.0.0.1'], AAAA => 'SERVFAIL' });
 #
 # Names that it was never told do not exist.
 
@@ -18,7 +19,7 @@ use Bog::Child;
 use Bog::Util 'timeout';
 
 my %type = (A => 1, AAAA => 28);
-my %rcode = (NOERROR => 0, SERVFAIL => 2, NXDOMAIN => 3);
+my %rcode = (NOERROR => 0, SERVFAIL => 2, NXDOMAIN => 3, REFUSED => 5);
 
 
 # %opt: ttl of the answers in seconds; address and port to listen on.
@@ -170,6 +171,12 @@ sub _parse {
 
 sub _reply {
     my ($self, $answer, $id, $type, $question) = @_;
+
+    if (ref $answer eq 'HASH') {
+        ($answer) = map { $answer->{$_} } grep { $type{$_} == $type }
+                    keys %$answer;
+        $answer //= [];
+    }
 
     return if $answer eq 'SILENT';
 
