@@ -103,9 +103,12 @@ ngx_http_bog_header_transfer(ngx_http_bog_answer_t *answer, ngx_str_t *value)
 static ngx_int_t
 ngx_http_bog_header_encoding(ngx_http_bog_answer_t *answer, ngx_str_t *value)
 {
-    /* none was offered (RFC 9110, 12.5.3), so one that comes is wrong */
+    /* the request wants "identity" (RFC 9110, 12.5.3) */
 
-    answer->encoded = 1;
+    answer->encoded = (value->len != 8
+                       || ngx_strncasecmp(value->data, (u_char *) "identity",
+                                          8)
+                          != 0);
 
     return NGX_OK;
 }

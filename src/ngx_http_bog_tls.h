@@ -32,8 +32,7 @@ size_t ngx_http_bog_tls_thumbprint(ngx_conf_t *cf, ngx_str_t *file,
  */
 ngx_uint_t ngx_http_bog_tls_alert(ngx_connection_t *c);
 
-#define NGX_HTTP_BOG_TLS_CLOSED  (SSL3_AL_WARNING << 8 | SSL_AD_CLOSE_NOTIFY)
-#define NGX_HTTP_BOG_TLS_FATAL   (SSL3_AL_FATAL << 8)
+#define NGX_HTTP_BOG_TLS_FATAL  (SSL3_AL_FATAL << 8)
 
 
 #endif /* _NGX_HTTP_BOG_TLS_H_INCLUDED_ */

@@ -153,6 +153,10 @@ row('several of them, in pieces',
          "HTTP/1.1 100 Continue\r\n", "\r\nHTTP/1.1 103 Ea",
          "rly Hints\r\n\r", "\n" . substr(whole(), 0, 20), substr(whole(), 20)],
     100);
+row("status $_", "HTTP/1.1 $_ What\r\n\r\n" . whole(), 'malformed')
+    for '000', '099';
+row('HTTP/2 only', "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", 'malformed',
+    log => 'token request failed: the server speaks HTTP/2 only');
 row('status 101', "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", 'http_101');
 row('100 and no more', "HTTP/1.1 100 Continue\r\n\r\n", 'malformed');
 row('100 and a refusal', "HTTP/1.1 100 Continue\r\n\r\n"
@@ -308,8 +312,9 @@ row('1 MB in chunks', chunks(chunk('x' x 2 ** 20)), 'too_large');
 row('an error page of 1 MB', http('500 Oops', [], $mark x 200000), 'too_large');
 
 row("Content-Encoding: $_", with(ok_body(), "Content-Encoding: $_"),
-    'malformed') for 'gzip', 'br', 'deflate', 'unknown', 'gzip, identity',
-                     'identity';
+    'malformed') for 'gzip', 'br', 'deflate', 'unknown', 'gzip, identity';
+row("Content-Encoding: $_", with(ok_body(), "Content-Encoding: $_"), 100)
+    for 'identity', 'Identity';
 row('a refusal with Content-Encoding',
     http('401 Unauthorized', ['Content-Encoding: gzip'], "\x1f\x8b$mark"),
     'malformed');
