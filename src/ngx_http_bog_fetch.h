@@ -43,7 +43,8 @@ typedef struct {
 
 typedef struct {
     ngx_queue_t                queue;
-    ngx_http_bog_fetch_t      *fetch;           /* NULL: does not wait */
+    ngx_http_bog_fetch_t      *fetch;
+    unsigned                   queued:1;
 } ngx_http_bog_ask_t;
 
 

@@ -223,6 +223,7 @@ ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch)
         }
 
         fetch->asks[n].fetch = fetch;
+        fetch->asks[n].queued = 1;
         ngx_queue_insert_tail(&question->asks, &fetch->asks[n].queue);
 
         fetch->lookups++;
@@ -351,7 +352,7 @@ ngx_http_bog_resolve_thread(void *data)
     question->rc = getaddrinfo(question->name, NULL, &hints,
                                &question->answer);
 
-    (void) ngx_write_fd(ngx_http_bog_pipe[1], &question, sizeof(question));
+    (void) ngx_write_fd(ngx_http_bog_pipe[1], &question, sizeof(void *));
 
     return NULL;
 }
@@ -366,8 +367,8 @@ ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev)
     ngx_http_bog_fetch_t     *fetch;
     ngx_http_bog_question_t  *question;
 
-    while (ngx_read_fd(ngx_http_bog_pipe[0], &question, sizeof(question))
-           == sizeof(question))
+    while (ngx_read_fd(ngx_http_bog_pipe[0], &question, sizeof(void *))
+           == sizeof(void *))
     {
         ngx_queue_remove(&question->queue);
 
@@ -376,8 +377,8 @@ ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev)
             ngx_queue_remove(q);
 
             ask = ngx_queue_data(q, ngx_http_bog_ask_t, queue);
+            ask->queued = 0;
             fetch = ask->fetch;
-            ask->fetch = NULL;
 
             if (question->family == AF_UNSPEC && question->answer) {
                 fetch->addrs.n = 0;
@@ -558,9 +559,9 @@ ngx_http_bog_resolve_cancel(ngx_http_bog_fetch_t *fetch)
     }
 
     for (n = 0; n < 2; n++) {
-        if (fetch->asks[n].fetch) {
+        if (fetch->asks[n].queued) {
             ngx_queue_remove(&fetch->asks[n].queue);
-            fetch->asks[n].fetch = NULL;
+            fetch->asks[n].queued = 0;
         }
     }
 
