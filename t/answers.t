@@ -94,7 +94,7 @@ sub row {
 # --- status
 
 row("status $_", http("$_ Whatever", [], ok_body()),
-    /^40[013]$/ ? 'rejected' : "http_$_")
+    $_ == 201 ? 100 : $_ == 401 ? 'rejected' : "http_$_")
     for 201 .. 599;
 
 row("status $_ without a body",
@@ -118,14 +118,22 @@ row("a refusal with \"$_->[0]\"",
     for ['invalid_client', 401, 'rejected', 'error: "invalid_client"'],
         ['unauthorized_client', 400, 'rejected',
          'error: "unauthorized_client"'],
-        ['a\\nb \\"\\u10d0', 403, 'rejected',
+        ['invalid_client', 503, 'rejected', 'error: "invalid_client"'],
+        ['invalid_target', 400, 'http_400',
+         'unexpected status, status: 400, error: "invalid_target"'],
+        ['a\\nb \\"\\u10d0', 403, 'http_403',
          'error: "a\x0Ab\x20\x22\xE1\x83\x90"'],
-        ['e' x 65, 400, 'rejected', 'error: "' . 'e' x 64 . '"'],
+        ['e' x 65, 400, 'http_400', 'error: "' . 'e' x 64 . '"'],
         ['temporarily_unavailable', 503, 'http_503',
          'status: 503, error: "temporarily_unavailable"'];
 
 row('a refusal in HTML', http('401 Unauthorized', [], "<html>$mark</html>"),
     'rejected');
+row('a firewall in HTML', http('403 Forbidden', [], "<html>$mark</html>"),
+    'http_403');
+row("a 200 with the error $_->[0]", body(qq({"error":"$_->[0]"})), $_->[1],
+    log => qq(status: 200, error: "$_->[0]"))
+    for ['invalid_client', 'rejected'], ['server_error', 'http_200'];
 row('a refusal that ends early',
     http('401 Unauthorized', ['Content-Length: 500'], $mark), 'malformed');
 row('too many requests', http('429 Slow Down', ['Retry-After: 2'], ''),
@@ -368,8 +376,7 @@ row($_->[0], body($_->[1]), 'malformed')
         ['a member twice, by an escape', ok_body('"access_toke\u006e":"two"')],
         ['an unknown member twice', ok_body('"x":1,"x":1')],
         ['30,000 levels', ok_body('"x":' . '[' x 30000 . ']' x 30000)],
-        ['30,000 open levels', '{"x":' x 10000],
-        ['a JSON error in a 200', qq({"error":"invalid_client$mark"})];
+        ['30,000 open levels', '{"x":' x 10000];
 row('6,000 members', ok_body_of(6000), 100);
 row('many small values', body('{"expires_in":100,"x":[' . '{},' x 21000
     . "{}],\"access_token\":\"$token\"}"), 100);
@@ -395,9 +402,9 @@ row("a token of $_->[0]", body(qq({"access_token":$_->[1],"expires_in":100})),
         ['NUL', '"a\u0000b"'], ['DEL', '"a\u007f"'], ['a tab', '"a\t"'],
         ['Georgian', "\"\xe1\x83\x90\""], ['a quote', '"a\"b"'],
         ['a comma', '"a,b"'], ['a percent sign', '"a%20b"'],
-        ['a backslash', '"a\\\\b"'], ['a dollar', '"$host"'],
-        ['16,385 bytes', '"' . 'x' x 16385 . '"'],
-        ['60,000 bytes', '"' . 'x' x 60000 . '"'];
+        ['a backslash', '"a\\\\b"'], ['a dollar', '"$host"'];
+row("a token of $_ bytes", body('{"access_token":"' . 'x' x $_ . '"}'),
+    'too_large', log => 'the token is too large') for 16385, 17000, 60000;
 row("the token $_", body(qq({"access_token":"$_","expires_in":100})), 100,
     token => $_) for 'x', 'a==', '-._~+/', '0' x 200;
 row('a token of 16,384 bytes',
@@ -491,7 +498,16 @@ row("a JWT with $_->[0]", http('200 OK', [@{ $_->[3] // [] }],
         ['exp past ours, not its Date', "{\"exp\":${\ ($old + 100)}}", undef,
          ['Date: ' . date($old)], 100],
         ['exp past its Date, not ours', "{\"exp\":${\ ($epoch + 100)}}", undef,
-         ['Date: ' . date($epoch + 200)], 'malformed'],
+         ['Date: ' . date($epoch + 200)], 100],
+        ['exp past its Date, iat now',
+         "{\"iat\":$epoch,\"exp\":${\ ($epoch + 100)}}", '"expires_in":100',
+         ['Date: ' . date($epoch + 310)], 100],
+        ['exp near its Date, iat now',
+         "{\"iat\":$epoch,\"exp\":${\ ($epoch + 100)}}", '"expires_in":100',
+         ['Date: ' . date($epoch + 90)], 100],
+        ['exp past its Date and ours',
+         "{\"iat\":${\ ($epoch - 200)},\"exp\":${\ ($epoch - 100)}}",
+         '"expires_in":100', ['Date: ' . date($epoch + 310)], 'malformed'],
         ['iat for a clock', "{\"iat\":$old,\"exp\":${\ ($old + 100)}}", undef,
          undef, 100, 1],
         ['iat, and an absolute expires_in', "{\"iat\":$old}",
