@@ -231,6 +231,15 @@ ngx_http_bog_fetch_request(ngx_http_bog_fetch_t *fetch)
 
     ngx_http_bog_fetch_quiet(fetch);
 
+#if (NGX_STAT_STUB)
+
+    /* "stub_status" is about clients */
+
+    (void) ngx_atomic_fetch_add(ngx_stat_reading, -1);
+    r->stat_reading = 0;
+
+#endif
+
     if (ngx_list_init(&r->headers_in.headers, r->pool, 1,
                       sizeof(ngx_table_elt_t))
         != NGX_OK)

@@ -156,6 +156,18 @@ END
 };
 
 
+subtest 'a fetch in stub_status' => sub {
+    my ($bank, $nginx) = cold('location / { %%PASS%% }');
+
+    like($nginx->stub_status, qr/^Reading: 0 Writing: 1 /m, 'is no client');
+    is($bank->release, 1, 'the token comes');
+    is(get($nginx->port, '/')->{status}, 200, 'and is used');
+    like($nginx->stub_status, qr/^Reading: 0 Writing: 1 /m, 'nor later');
+
+    ends($bank, $nginx);
+};
+
+
 subtest 'the end of the wait' => sub {
     my ($bank, $nginx) = cold(<<'END');
         location /required { bog_wait_timeout 300ms; %%PASS%% }

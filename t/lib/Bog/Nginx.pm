@@ -631,13 +631,18 @@ sub wait_active {
 
 
 sub active {
-    my $self = shift;
-
-    my $answer = Bog::Client::get(undef, '/', unix => "$self->{dir}/status");
-    my ($writing) = ($answer->{body} // '') =~ /Writing: ([0-9]+)/;
+    my ($writing) = $_[0]->stub_status =~ /Writing: ([0-9]+)/;
 
     # one of them is this very question
     return ($writing // 0) - 1;
+}
+
+
+sub stub_status {
+    my $self = shift;
+
+    return Bog::Client::get(undef, '/', unix => "$self->{dir}/status")->{body}
+           // '';
 }
 
 
