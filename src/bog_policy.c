@@ -266,7 +266,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 {
     if (token == BOG_TOKEN_OLD) {
 
-        if (now->mono >= p->mature) {
+        if (bog_policy_token(p, now) != BOG_TOKEN_OLD) {
             return 0;
         }
 

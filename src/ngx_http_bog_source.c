@@ -303,9 +303,10 @@ ngx_int_t
 ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
-    bog_time_t             now;
-    ngx_http_bog_slot_t   *slot;
-    ngx_http_bog_token_t  *given;
+    bog_time_t              now;
+    ngx_http_bog_slot_t    *slot;
+    ngx_http_bog_token_t   *given;
+    ngx_http_bog_change_t   change;
 
     ngx_http_bog_now(&now);
 
@@ -317,10 +318,14 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 
     slot = source->slot;
 
+    change.number = token->number;
+    change.now = &now;
+
     if ((ngx_atomic_fetch_add(&slot->refusals, 1) + 1 < NGX_HTTP_BOG_REFUSALS
          && slot->accepted == token->number
          && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
-        || ngx_http_bog_store_reject(source->account, token->number, &now)
+        || ngx_http_bog_store_change(source->account->zone,
+                                     ngx_http_bog_change_reject, &change)
            != NGX_OK)
     {
         return NGX_DECLINED;
@@ -337,7 +342,8 @@ void
 ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
-    ngx_http_bog_slot_t  *slot;
+    ngx_http_bog_slot_t    *slot;
+    ngx_http_bog_change_t   change;
 
     slot = source->slot;
 
@@ -357,7 +363,10 @@ ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
     ngx_http_bog_source_sync(source);
 
     if (source->record.policy.rejections) {
-        ngx_http_bog_store_accept(source->account, token->number);
+        change.number = token->number;
+
+        (void) ngx_http_bog_store_change(source->account->zone,
+                                         ngx_http_bog_change_accept, &change);
     }
 }
 
@@ -401,7 +410,13 @@ ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task)
 static void
 ngx_http_bog_source_beat(ngx_http_bog_source_t *source, bog_time_t *now)
 {
-    (void) ngx_http_bog_store_extend(source->account, source->lease, now);
+    ngx_http_bog_change_t  change;
+
+    change.lease = source->lease;
+    change.now = now;
+
+    (void) ngx_http_bog_store_change(source->account->zone,
+                                     ngx_http_bog_change_extend, &change);
 
     ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
 }
@@ -470,10 +485,15 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     int64_t                next;
     ngx_uint_t             quiet;
+    ngx_http_bog_change_t  change;
     ngx_http_bog_record_t  record;
 
-    switch (ngx_http_bog_store_acquire(source->account, &record, now)) {
+    change.now = now;
+    change.record = &record;
 
+    switch (ngx_http_bog_store_change(source->account->zone,
+                                      ngx_http_bog_change_acquire, &change))
+    {
     case NGX_BUSY:
 
         /* looked after, lest its holder has died */
@@ -517,7 +537,11 @@ ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
         ngx_http_bog_metrics_count(
                   source->slot->metrics.fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
 
-        (void) ngx_http_bog_store_release(source->account, source->lease);
+        change.lease = source->lease;
+
+        (void) ngx_http_bog_store_change(source->account->zone,
+                                         ngx_http_bog_change_release, &change);
+
         ngx_http_bog_source_pause(source, now);
         return 1;
     }
@@ -720,18 +744,35 @@ static void
 ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now)
 {
-    ngx_int_t  rc;
-    ngx_str_t  code;
+    ngx_int_t               rc;
+    ngx_str_t               code;
+    ngx_shm_zone_t         *zone;
+    ngx_http_bog_change_t   change;
+
+    zone = source->account->zone;
+
+    code.data = (u_char *) fetch->code;
+    code.len = fetch->code_len;
+
+    change.account = source->account;
+    change.now = now;
+    change.lease = source->lease;
+    change.token = &fetch->token;
+    change.failure = &fetch->failure;
+    change.code = &code;
+    change.told = !fetch->quiet;
+    change.addrs = &fetch->addrs;
 
     if (fetch->aborted) {
-        (void) ngx_http_bog_store_release(source->account, source->lease);
+        (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_release,
+                                         &change);
         return;
     }
 
     if (fetch->failure.error == BOG_ERROR_NONE) {
 
-        rc = ngx_http_bog_store_success(source->account, source->lease,
-                                        &fetch->token, &fetch->addrs, now);
+        rc = ngx_http_bog_store_change(zone, ngx_http_bog_change_success,
+                                       &change);
 
         if (rc == NGX_AGAIN) {
             fetch->aborted = 1;
@@ -746,12 +787,8 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
         fetch->fault = "the token had expired when it came";
     }
 
-    code.data = (u_char *) fetch->code;
-    code.len = fetch->code_len;
-
-    (void) ngx_http_bog_store_failure(source->account, source->lease,
-                                      &fetch->failure, &code, !fetch->quiet,
-                                      &fetch->addrs, now);
+    (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_failure,
+                                     &change);
 }
 
 

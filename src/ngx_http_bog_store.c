@@ -39,33 +39,8 @@
     ((slot)->version % NGX_HTTP_BOG_AREAS)
 
 
-/* what a change needs to know */
-
-typedef struct {
-    bog_time_t                *now;
-    ngx_uint_t                 lease;
-    ngx_uint_t                 number;          /* of a token */
-    int64_t                    refresh_before;
-    int64_t                    max_lifetime;
-    bog_life_t                *life;
-    ngx_http_bog_new_token_t  *token;
-    bog_failure_t             *failure;
-    ngx_str_t                 *code;
-    ngx_uint_t                 told;
-    ngx_http_bog_addrs_t      *addrs;
-    ngx_http_bog_record_t     *record;          /* as it was then */
-} ngx_http_bog_change_t;
-
-/* changes the area and returns NGX_OK, or leaves it */
-
-typedef ngx_int_t (*ngx_http_bog_change_pt)(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-
 static ngx_int_t ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data);
 static ngx_int_t ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone);
-static ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
-    ngx_http_bog_change_pt handler, ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_store_take(ngx_http_bog_slot_t *slot);
 static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
     ngx_uint_t i);
@@ -74,25 +49,9 @@ static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
 static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
     ngx_atomic_uint_t version, ngx_uint_t i);
-static ngx_int_t ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
 static void ngx_http_bog_change_token(ngx_http_bog_area_t *next,
     ngx_http_bog_new_token_t *token);
-static ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
 static void ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_int_t ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
@@ -260,126 +219,6 @@ ngx_http_bog_store_waited(ngx_http_bog_account_t *account)
 
 
 ngx_int_t
-ngx_http_bog_store_acquire(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.record = record;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_acquire, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_extend(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.lease = lease;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_extend, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_release(ngx_http_bog_account_t *account, ngx_uint_t lease)
-{
-    ngx_http_bog_change_t  change;
-
-    change.lease = lease;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_release, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_success(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    ngx_http_bog_new_token_t *token, ngx_http_bog_addrs_t *addrs,
-    bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.lease = lease;
-    change.token = token;
-    change.addrs = addrs;
-    change.refresh_before = (int64_t) account->refresh_before;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_success, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
-    ngx_http_bog_new_token_t *token, bog_life_t *life, bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.token = token;
-    change.life = life;
-    change.max_lifetime = (int64_t) account->max_lifetime;
-    change.refresh_before = (int64_t) account->refresh_before;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_restore, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_failure(ngx_http_bog_account_t *account, ngx_uint_t lease,
-    bog_failure_t *failure, ngx_str_t *code, ngx_uint_t told,
-    ngx_http_bog_addrs_t *addrs, bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.lease = lease;
-    change.failure = failure;
-    change.code = code;
-    change.told = told;
-    change.addrs = addrs;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_failure, &change);
-}
-
-
-ngx_int_t
-ngx_http_bog_store_reject(ngx_http_bog_account_t *account, ngx_uint_t token,
-    bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
-
-    change.now = now;
-    change.number = token;
-
-    return ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_reject, &change);
-}
-
-
-void
-ngx_http_bog_store_accept(ngx_http_bog_account_t *account, ngx_uint_t token)
-{
-    ngx_http_bog_change_t  change;
-
-    change.number = token;
-
-    (void) ngx_http_bog_store_change(account->zone,
-                                     ngx_http_bog_change_accept, &change);
-}
-
-
-static ngx_int_t
 ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
     ngx_http_bog_change_t *change)
 {
@@ -524,7 +363,7 @@ ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_atomic_uint_t version,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -554,7 +393,7 @@ ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -572,7 +411,7 @@ ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_release(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -594,10 +433,11 @@ ngx_http_bog_change_release(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
+    int64_t                    lifetime;
     ngx_uint_t                 mine, repeated;
     ngx_http_bog_record_t     *record;
     ngx_http_bog_new_token_t  *token;
@@ -615,20 +455,28 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
         return NGX_DONE;
     }
 
+    lifetime = token->lifetime;
+
     repeated = (token->len == record->len
                 && ngx_memcmp(token->data, next->token, token->len) == 0);
 
-    if (repeated && change->now->mono < record->policy.expires) {
-        bog_policy_repeated(&record->policy, &token->start, token->lifetime);
+    if (repeated && !token->stated) {
+
+        /* as long as was known before, by either clock */
+
+        lifetime = ngx_http_bog_token_left(&record->policy, &token->start);
+    }
+
+    if (repeated && lifetime > 0 && change->now->mono < record->policy.expires)
+    {
+        bog_policy_repeated(&record->policy, &token->start, lifetime);
 
     } else {
 
-        /* that it has ended is all that is known of a lifetime not told */
-
-        if ((repeated && !token->stated)
-            || !bog_policy_success(&record->policy, &token->start, change->now,
-                                   token->lifetime, change->refresh_before,
-                                   ngx_http_bog_store_random()))
+        if (!bog_policy_success(&record->policy, &token->start, change->now,
+                              lifetime,
+                              (int64_t) change->account->refresh_before,
+                              ngx_http_bog_store_random()))
         {
             return NGX_DECLINED;
         }
@@ -651,7 +499,7 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -661,7 +509,8 @@ ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
 
     if (record->token
         || !bog_policy_restore(&record->policy, change->life, change->now,
-                               change->max_lifetime, change->refresh_before))
+                               (int64_t) change->account->max_lifetime,
+                               (int64_t) change->account->refresh_before))
     {
         return NGX_DECLINED;
     }
@@ -694,7 +543,7 @@ ngx_http_bog_change_token(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -739,7 +588,7 @@ ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
@@ -765,7 +614,7 @@ ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {

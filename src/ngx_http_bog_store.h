@@ -96,7 +96,7 @@ typedef struct {
 
 /* room for the token, and behind it the one before */
 
-#define NGX_HTTP_BOG_TOKENS  (2 * BOG_OAUTH_TOKEN_MAX)
+#define NGX_HTTP_BOG_TOKENS  ((size_t) 2 * BOG_OAUTH_TOKEN_MAX)
 
 
 typedef struct {
@@ -171,64 +171,87 @@ ngx_uint_t ngx_http_bog_store_leased(ngx_http_bog_record_t *record,
 void ngx_http_bog_store_wait(ngx_http_bog_account_t *account);
 ngx_uint_t ngx_http_bog_store_waited(ngx_http_bog_account_t *account);
 
+/* what a change needs to know; each kind says what */
+
+typedef struct {
+    ngx_http_bog_account_t    *account;
+    bog_time_t                *now;
+    ngx_uint_t                 lease;
+    ngx_uint_t                 number;          /* of a token */
+    bog_life_t                *life;
+    ngx_http_bog_new_token_t  *token;
+    bog_failure_t             *failure;
+    ngx_str_t                 *code;            /* that the server gave */
+    ngx_uint_t                 told;            /* nginx was free to log what it
+                                                   knows of the failure */
+    ngx_http_bog_addrs_t      *addrs;
+    ngx_http_bog_record_t     *record;          /* set: as it is then */
+} ngx_http_bog_change_t;
+
+typedef ngx_int_t (*ngx_http_bog_change_pt)(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
+
 /*
- * What follows returns NGX_AGAIN, which is logged, and changes nothing, where
- * too many processes have been stopped in the middle of a change.
+ * Changes what the workers share, by one of the handlers below, which may be
+ * called several times.  Returns what the handler returns: NGX_OK where there is
+ * a change; or NGX_AGAIN, which is logged, where too many processes have been
+ * stopped in the middle of a change, and nothing is changed.
  */
+ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
+    ngx_http_bog_change_pt handler, ngx_http_bog_change_t *change);
 
 /*
  * Takes the lease where a fetch is due and nobody who lives and has time left
  * holds it: NGX_OK.  NGX_BUSY: another one holds it.  NGX_DECLINED: nothing is
- * due.  The record is that of the moment.
+ * due.  Needs now; sets record.
  */
-ngx_int_t ngx_http_bog_store_acquire(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, bog_time_t *now);
+ngx_int_t ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
-/* Makes the lease last from now on, unless it was lost. */
-ngx_int_t ngx_http_bog_store_extend(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, bog_time_t *now);
+/* Makes the lease last from now on, unless it was lost.  Needs lease, now. */
+ngx_int_t ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
-/* Gives the lease back with nothing done. */
-ngx_int_t ngx_http_bog_store_release(ngx_http_bog_account_t *account,
-    ngx_uint_t lease);
+/* Gives the lease back with nothing done.  Needs lease. */
+ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 /*
  * Publishes the token and ends the lease.  One who has lost the lease still
  * publishes a token that lives longer than what is there.  NGX_DECLINED: the
  * token had ended when it came, the lease is kept.  The addresses serve later
  * fetches when name servers do not answer; the next fetch begins with the one
- * that "first" names.
+ * that "first" names.  Needs account, lease, token, addrs, now.
  */
-ngx_int_t ngx_http_bog_store_success(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, ngx_http_bog_new_token_t *token,
-    ngx_http_bog_addrs_t *addrs, bog_time_t *now);
+ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 /*
- * Publishes a token that was kept while nothing ran, whose life is "life".
- * NGX_DECLINED: it is not usable any more, or there is another one.
+ * Publishes a token that was kept while nothing ran.  NGX_DECLINED: it is not
+ * usable any more, or there is another one.  Needs account, token, life, now.
  */
-ngx_int_t ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
-    ngx_http_bog_new_token_t *token, bog_life_t *life, bog_time_t *now);
+ngx_int_t ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 /*
- * Publishes a failure, with the code that the server gave, and ends the lease,
- * unless it was lost.  "told" says that nginx was free to log what it knows of
- * it.  Of the addresses only the one that "first" names is kept, to begin with.
+ * Publishes a failure and ends the lease, unless it was lost.  Of the addresses
+ * only the one that "first" names is kept, to begin with.  Needs lease, failure,
+ * code, told, addrs, now.
  */
-ngx_int_t ngx_http_bog_store_failure(ngx_http_bog_account_t *account,
-    ngx_uint_t lease, bog_failure_t *failure, ngx_str_t *code,
-    ngx_uint_t told, ngx_http_bog_addrs_t *addrs, bog_time_t *now);
+ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 /*
  * The API has rejected the token of that number: NGX_OK where that changes what
  * is given out, see bog_policy_rejected(); NGX_DECLINED where it does not.
+ * Needs number, now.
  */
-ngx_int_t ngx_http_bog_store_reject(ngx_http_bog_account_t *account,
-    ngx_uint_t token, bog_time_t *now);
+ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 /* The API has accepted the token of that number, after it rejected others. */
-void ngx_http_bog_store_accept(ngx_http_bog_account_t *account,
-    ngx_uint_t token);
+ngx_int_t ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
+    ngx_http_bog_change_t *change);
 
 
 #endif /* _NGX_HTTP_BOG_STORE_H_INCLUDED_ */
