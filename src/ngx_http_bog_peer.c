@@ -138,8 +138,7 @@ ngx_http_bog_peer_free(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
     fetch = data;
 
     if (fetch->addrs.n
-        && ((state & NGX_PEER_FAILED)
-            || fetch->failure.error == BOG_ERROR_TIMEOUT))
+        && (state || fetch->failure.error == BOG_ERROR_TIMEOUT))
     {
         fetch->addrs.first = (fetch->addrs.first + 1) % fetch->addrs.n;
     }

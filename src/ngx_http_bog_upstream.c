@@ -72,7 +72,7 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
                           |NGX_HTTP_UPSTREAM_FT_ERROR
                           |NGX_HTTP_UPSTREAM_FT_TIMEOUT
                           |NGX_HTTP_UPSTREAM_FT_INVALID_HEADER
-                          |NGX_HTTP_UPSTREAM_FT_HTTP_502
+                          |NGX_HTTP_UPSTREAM_FT_HTTP_404
                           |NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT;
     conf->next_upstream_timeout = blcf->connect_timeout + blcf->send_timeout
                                   + blcf->read_timeout;
@@ -421,8 +421,9 @@ ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
 
 
 /*
- * To nginx, which goes on to the next server then, all that cannot be the word
- * of a token endpoint is "502 Bad Gateway".  fetch->answer has the real status.
+ * To nginx, all that cannot be the word of a token endpoint is "404 Not Found":
+ * it goes on to the next server then, and does not take this one for dead.
+ * fetch->answer has the real status.
  */
 
 static ngx_int_t
@@ -439,7 +440,7 @@ ngx_http_bog_upstream_first_byte(ngx_http_request_t *r)
     answer = &ngx_http_bog_fetch_of(r)->answer;
     status = answer->status.code;
 
-    u->headers_in.status_n = NGX_HTTP_BAD_GATEWAY;
+    u->headers_in.status_n = NGX_HTTP_NOT_FOUND;
 
     if (status == NGX_HTTP_TOO_MANY_REQUESTS
         || status >= NGX_HTTP_INTERNAL_SERVER_ERROR
@@ -643,6 +644,15 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     }
 
     if (rc == NGX_OK) {
+        fetch->answer.complete = 1;
+        return;
+    }
+
+    /* after an answer nobody was left to be asked: it is what there is */
+
+    if (u->request_sent && u->peer.connection == NULL
+        && fetch->answer.status.code)
+    {
         fetch->answer.complete = 1;
         return;
     }

@@ -116,6 +116,36 @@ subtest 'the answer of the last server counts' => sub {
 };
 
 
+subtest 'all servers say 503, again and again' => sub {
+    my ($first, $second) = (bank(), bank());
+    $_->answer(status => 503, headers => [['Retry-After', 1]])
+        for $first, $second;
+
+    my $nginx = gateway($first, $second, '')->start;
+
+    ok(wait_until(sub { $first->count + $second->count >= 5 }), 'asked');
+    unlike($nginx->log, qr/token request failed: could not connect/,
+           'and that is what they said, though none is live');
+
+    ends($nginx);
+};
+
+
+subtest 'a 503, and nobody else is there' => sub {
+    my ($first, $second) = (bank(), bank());
+    $first->answer(status => 503, headers => [['Retry-After', 60]]);
+
+    my $nginx = gateway($first, $second, 'backup');
+    $second->stop;
+    $nginx->start;
+
+    ok($nginx->wait_log(qr/status: 503, next try in [5-9][0-9]\./),
+       'the answer counts');
+
+    ends($nginx);
+};
+
+
 subtest 'no line for a fetch in the access log' => sub {
     my $bank = bank();
 
