@@ -60,7 +60,7 @@ plots() {
 
     plot outage 'Connections fail from 120 s to 720 s, tokens of 300 s' \
         "set xlabel 'seconds'; set ylabel 'requests/s'" \
-        "set yrange [0:500]" \
+        "set yrange [0:1500]" \
         "plot '$out/outage-300-0-0-0' title 'no jitter' lc 'gray', \
               '$out/outage-300-0-0-1' title 'as it is' lc 'blue'"
 
