@@ -159,7 +159,7 @@ static int64_t
 fuzz_lifetime(const bog_answer_rules_t *rules, const json_t *root,
     const json_t *claims)
 {
-    int64_t       clock, lifetime;
+    int64_t       ahead, clock, left, lifetime;
     fuzz_facts_t  facts;
 
     memset(&facts, 0, sizeof(facts));
@@ -167,10 +167,20 @@ fuzz_lifetime(const bog_answer_rules_t *rules, const json_t *root,
     fuzz_claim(&facts.has_iat, &facts.iat, claims, "iat");
     fuzz_claim(&facts.has_exp, &facts.exp, claims, "exp");
 
-    if (rules->date != -1) {
+    facts.has_iat = (facts.has_iat && facts.iat > 0);
+
+    /* of a Date that is minutes off, the issuer may know better */
+
+    ahead = facts.iat - rules->now;
+
+    if (rules->date != -1
+        && !(facts.has_iat && ahead <= 30000 && ahead >= -30000
+             && (rules->date > rules->now + 60000
+                 || rules->date < rules->now - 60000)))
+    {
         clock = rules->date;
 
-    } else if (facts.has_iat && facts.iat > 0) {
+    } else if (facts.has_iat && (rules->date == -1 || ahead > 0)) {
         clock = facts.iat;
 
     } else {
@@ -179,8 +189,16 @@ fuzz_lifetime(const bog_answer_rules_t *rules, const json_t *root,
 
     fuzz_left(&facts, json_object_get(root, "expires_in"), clock);
 
-    if (facts.has_exp && facts.exp <= clock) {
-        return 0;
+    left = facts.exp - clock;
+
+    if (facts.has_exp && left <= 0) {
+
+        if (facts.exp <= rules->now) {
+            return 0;
+        }
+
+        left = facts.exp - (facts.has_iat && facts.iat < facts.exp
+                            ? facts.iat : rules->now);
     }
 
     lifetime = INT64_MAX;
@@ -189,8 +207,8 @@ fuzz_lifetime(const bog_answer_rules_t *rules, const json_t *root,
         lifetime = facts.left;
     }
 
-    if (facts.has_exp && facts.exp - clock < lifetime) {
-        lifetime = facts.exp - clock;
+    if (facts.has_exp && left < lifetime) {
+        lifetime = left;
     }
 
     if (!facts.has_left && !facts.has_exp) {
