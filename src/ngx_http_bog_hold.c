@@ -17,8 +17,6 @@
 #define NGX_HTTP_BOG_LOOK   10
 
 
-static ngx_int_t ngx_http_bog_hold_ctx(ngx_http_request_t *r,
-    ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
 static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
@@ -37,6 +35,7 @@ static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_bog_hold_handler(ngx_http_request_t *r)
 {
+    int64_t                   next;
     bog_time_t                now;
     ngx_http_bog_ctx_t       *ctx;
     ngx_http_bog_loc_conf_t  *blcf;
@@ -70,18 +69,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    return ngx_http_bog_hold_ctx(r, blcf, &now);
-}
-
-
-static ngx_int_t
-ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
-    bog_time_t *now)
-{
-    int64_t              next;
-    ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_bog_get_ctx(r, blcf->source, now);
+    ctx = ngx_http_bog_get_ctx(r, blcf->source, &now);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -91,11 +79,11 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
     }
 
     if (ctx->redirected || ctx->token == NULL
-        || !ngx_http_bog_token_valid(ctx->token, now)
+        || !ngx_http_bog_token_valid(ctx->token, &now)
         || ngx_http_bog_source_rejected(ctx->source, ctx->token))
     {
         ctx->redirected = 0;
-        ngx_http_bog_fill_ctx(ctx, now, 0);
+        ngx_http_bog_fill_ctx(ctx, &now, 0);
     }
 
     if (ctx->token) {
@@ -104,12 +92,12 @@ ngx_http_bog_hold_ctx(ngx_http_request_t *r, ngx_http_bog_loc_conf_t *blcf,
 
     if (ctx->hold && ctx->hold->resumed && ctx->hold->outcome != NGX_OK) {
         ctx->hold->resumed = 0;
-        next = bog_policy_next(&ctx->source->record.policy, now);
+        next = bog_policy_next(&ctx->source->record.policy, &now);
 
-        return ngx_http_bog_refuse(r, ctx, blcf, next, now);
+        return ngx_http_bog_refuse(r, ctx, blcf, next, &now);
     }
 
-    return ngx_http_bog_hold(r, ctx, blcf, now);
+    return ngx_http_bog_hold(r, ctx, blcf, &now);
 }
 
 

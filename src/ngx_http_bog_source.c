@@ -36,12 +36,9 @@ typedef struct {
 } ngx_http_bog_worker_t;
 
 
-static void ngx_http_bog_source_start(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_hurry(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task);
-static void ngx_http_bog_source_beat(ngx_http_bog_source_t *source,
-    bog_time_t *now);
 static void ngx_http_bog_source_go_on(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static ngx_uint_t ngx_http_bog_source_run(ngx_http_bog_source_t *source,
@@ -61,8 +58,6 @@ static void ngx_http_bog_source_copy(ngx_http_bog_source_t *source);
 static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch, bog_time_t *now);
-static void ngx_http_bog_source_count(ngx_http_bog_source_t *source,
-    ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_woken(void);
@@ -112,6 +107,7 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
 {
     ngx_uint_t                  i;
     ngx_core_conf_t            *ccf;
+    ngx_http_bog_source_t      *source;
     ngx_http_bog_account_t    **accounts;
     ngx_http_bog_main_conf_t   *bmcf;
 
@@ -144,23 +140,16 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle)
     accounts = bmcf->accounts.elts;
 
     for (i = 0; i < bmcf->accounts.nelts; i++) {
-        ngx_http_bog_source_start(accounts[i]->source);
-        ngx_http_bog_source_arm(accounts[i]->source,
-                            ngx_http_bog_source_turn(accounts[i]->source));
+        source = accounts[i]->source;
+
+        source->slot = ngx_http_bog_store_slot(accounts[i]);
+        source->task.handler = ngx_http_bog_source_task_handler;
+
+        ngx_http_bog_metrics_init_process(&source->slot->metrics);
+        ngx_http_bog_source_arm(source, ngx_http_bog_source_turn(source));
     }
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_bog_source_start(ngx_http_bog_source_t *source)
-{
-    source->slot = ngx_http_bog_store_slot(source->account);
-
-    ngx_http_bog_metrics_init_process(&source->slot->metrics);
-
-    source->task.handler = ngx_http_bog_source_task_handler;
 }
 
 
@@ -385,6 +374,7 @@ static void
 ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task)
 {
     bog_time_t              now;
+    ngx_http_bog_change_t   change;
     ngx_http_bog_source_t  *source;
 
     source = (ngx_http_bog_source_t *) ((u_char *) task
@@ -393,27 +383,15 @@ ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task)
 
     ngx_http_bog_now(&now);
 
-    if (source->fetch) {
-        ngx_http_bog_source_beat(source, &now);
+    if (source->fetch == NULL) {
+        ngx_http_bog_source_go_on(source, &now);
         return;
     }
 
-    ngx_http_bog_source_go_on(source, &now);
-}
-
-
-/*
- * A worker that is stopped, or blocked by something else, no longer does this,
- * and another one fetches.
- */
-
-static void
-ngx_http_bog_source_beat(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    ngx_http_bog_change_t  change;
+    /* when a worker that is stopped no longer does this, another one fetches */
 
     change.lease = source->lease;
-    change.now = now;
+    change.now = &now;
 
     (void) ngx_http_bog_store_change(source->account->zone,
                                      ngx_http_bog_change_extend, &change);
@@ -697,9 +675,10 @@ ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
 static void
 ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 {
-    int64_t                 next;
-    bog_time_t              now;
-    ngx_http_bog_source_t  *source;
+    int64_t                  next;
+    bog_time_t               now;
+    ngx_http_bog_source_t   *source;
+    ngx_http_bog_metrics_t  *m;
 
     source = fetch->data;
 
@@ -717,7 +696,16 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
     ngx_http_bog_now(&now);
 
     ngx_http_bog_source_publish(source, fetch, &now);
-    ngx_http_bog_source_count(source, fetch);
+
+    m = &source->slot->metrics;
+
+    if (fetch->aborted) {
+        ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
+
+    } else {
+        ngx_http_bog_metrics_fetch(m, &fetch->failure,
+                                   ngx_current_msec - fetch->began);
+    }
 
     if (ngx_http_bog_store_waited(source->account)) {
         ngx_http_bog_wake();
@@ -789,24 +777,6 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
 
     (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_failure,
                                      &change);
-}
-
-
-static void
-ngx_http_bog_source_count(ngx_http_bog_source_t *source,
-    ngx_http_bog_fetch_t *fetch)
-{
-    ngx_http_bog_metrics_t  *m;
-
-    m = &source->slot->metrics;
-
-    if (fetch->aborted) {
-        ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
-
-    } else {
-        ngx_http_bog_metrics_fetch(m, &fetch->failure,
-                                   ngx_current_msec - fetch->began);
-    }
 }
 
 

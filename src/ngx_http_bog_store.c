@@ -44,23 +44,15 @@ static ngx_int_t ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone);
 static ngx_int_t ngx_http_bog_store_take(ngx_http_bog_slot_t *slot);
 static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
     ngx_uint_t i);
-static void ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i);
 static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
-static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
-    ngx_atomic_uint_t version, ngx_uint_t i);
 static void ngx_http_bog_change_token(ngx_http_bog_area_t *next,
     ngx_http_bog_new_token_t *token);
-static void ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
-    ngx_http_bog_change_t *change);
 static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
-static ngx_uint_t ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease,
-    bog_time_t *now);
 static ngx_uint_t ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease,
     ngx_uint_t id);
 static uint32_t ngx_http_bog_store_random(void);
-static ngx_uint_t ngx_http_bog_store_dead(ngx_pid_t pid);
 
 
 static uint32_t  ngx_http_bog_store_seed;
@@ -196,7 +188,9 @@ ngx_http_bog_store_read(ngx_http_bog_account_t *account,
 ngx_uint_t
 ngx_http_bog_store_leased(ngx_http_bog_record_t *record, bog_time_t *now)
 {
-    return !ngx_http_bog_lease_free(&record->lease, now);
+    return record->lease.pid
+           && now->mono < record->lease.deadline
+           && !ngx_http_bog_process_dead(record->lease.pid);
 }
 
 
@@ -223,7 +217,7 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
     ngx_http_bog_change_t *change)
 {
     ngx_int_t             i, rc;
-    ngx_atomic_uint_t     version;
+    ngx_atomic_uint_t     version, valid;
     ngx_http_bog_area_t  *next;
     ngx_http_bog_slot_t  *slot;
 
@@ -245,17 +239,28 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
                                           NGX_HTTP_BOG_TOKENS);
         rc = handler(next, change);
 
-    } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
+        if (rc != NGX_OK) {
+            break;
+        }
+
+        valid = version - version % NGX_HTTP_BOG_AREAS + NGX_HTTP_BOG_AREAS + i;
+
+        ngx_memory_barrier();
+
+    } while (!ngx_atomic_cmp_set(&slot->version, version, valid));
 
     /* the token was copied */
 
     bog_registers_clear();
 
-    /* what was written must not come after what the next owner writes */
+    /*
+     * What was written must not come after what the next owner writes.  Nobody
+     * else changes the owner before.
+     */
 
     ngx_memory_barrier();
 
-    ngx_http_bog_store_give(slot, i);
+    slot->owners[i] -= (ngx_atomic_uint_t) ngx_pid;
 
     return rc;
 }
@@ -291,7 +296,11 @@ ngx_http_bog_store_try(ngx_http_bog_slot_t *slot, ngx_uint_t i)
     owner = slot->owners[i];
     pid = owner % NGX_HTTP_BOG_PIDS;
 
-    if (pid && !ngx_http_bog_store_dead((ngx_pid_t) pid)) {
+    /* this process is not in two changes at once: one of the same pid was */
+
+    if (pid && pid != (ngx_atomic_uint_t) ngx_pid
+        && !ngx_http_bog_process_dead((ngx_pid_t) pid))
+    {
         return 0;
     }
 
@@ -306,15 +315,6 @@ ngx_http_bog_store_try(ngx_http_bog_slot_t *slot, ngx_uint_t i)
     return ngx_atomic_cmp_set(&slot->owners[i], owner,
                               owner - pid + NGX_HTTP_BOG_PIDS
                               + (ngx_atomic_uint_t) ngx_pid);
-}
-
-
-static void
-ngx_http_bog_store_give(ngx_http_bog_slot_t *slot, ngx_uint_t i)
-{
-    /* nobody else writes to it before */
-
-    slot->owners[i] -= (ngx_atomic_uint_t) ngx_pid;
 }
 
 
@@ -349,20 +349,6 @@ ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
 }
 
 
-static ngx_uint_t
-ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_atomic_uint_t version,
-    ngx_uint_t i)
-{
-    ngx_atomic_uint_t  next;
-
-    next = version - version % NGX_HTTP_BOG_AREAS + NGX_HTTP_BOG_AREAS + i;
-
-    ngx_memory_barrier();
-
-    return ngx_atomic_cmp_set(&slot->version, version, next);
-}
-
-
 ngx_int_t
 ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
@@ -372,7 +358,7 @@ ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
 
     record = &next->record;
 
-    if (!ngx_http_bog_lease_free(&record->lease, change->now)) {
+    if (ngx_http_bog_store_leased(record, change->now)) {
         rc = NGX_BUSY;
 
     } else if (bog_policy_next(&record->policy, change->now)
@@ -547,6 +533,7 @@ ngx_int_t
 ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
+    ngx_http_bog_failed_t  *failed;
     ngx_http_bog_record_t  *record;
 
     record = &next->record;
@@ -562,7 +549,14 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
         record->told = change->failure->error;
     }
 
-    ngx_http_bog_change_failed(&record->failed, change);
+    failed = &record->failed;
+
+    failed->wall = change->now->wall;
+    failed->error = change->failure->error;
+    failed->status = change->failure->status;
+    failed->len = change->code->len;
+
+    ngx_memcpy(failed->code, change->code->data, change->code->len);
 
     if (change->addrs->n) {
         record->begin = change->addrs->list[change->addrs->first];
@@ -572,19 +566,6 @@ ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     record->lease.pid = 0;
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_bog_change_failed(ngx_http_bog_failed_t *failed,
-    ngx_http_bog_change_t *change)
-{
-    failed->wall = change->now->wall;
-    failed->error = change->failure->error;
-    failed->status = change->failure->status;
-    failed->len = change->code->len;
-
-    ngx_memcpy(failed->code, change->code->data, change->code->len);
 }
 
 
@@ -638,15 +619,6 @@ ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
 
 
 static ngx_uint_t
-ngx_http_bog_lease_free(ngx_http_bog_lease_t *lease, bog_time_t *now)
-{
-    return lease->pid == 0
-           || now->mono >= lease->deadline
-           || ngx_http_bog_process_dead(lease->pid);
-}
-
-
-static ngx_uint_t
 ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease, ngx_uint_t id)
 {
     return lease->pid == ngx_pid && lease->id == id;
@@ -657,13 +629,4 @@ static uint32_t
 ngx_http_bog_store_random(void)
 {
     return (uint32_t) ngx_random() ^ ngx_http_bog_store_seed;
-}
-
-
-/* this very process is not in two changes at once: one of the same pid was */
-
-static ngx_uint_t
-ngx_http_bog_store_dead(ngx_pid_t pid)
-{
-    return pid == ngx_pid || ngx_http_bog_process_dead(pid);
 }
