@@ -94,6 +94,8 @@ my $servers = <<"END";
 
 $locations
 
+        location /none { return 401; }
+
         # when the first token is refreshed is left to chance: it lives for a
         # second, and those after it for 100
         location /short {
@@ -131,7 +133,9 @@ my $both = "$id $file";
 
 my $token = 'proxy_set_header Authorization $bog_bearer_token;';
 my $expires = 'proxy_set_header Authorization $bog_token_expires;';
-my $either = 'bog_token optional; proxy_set_header Authorization'
+# a request waits for a second try, and not for a third one
+my $either = 'bog_token optional; bog_wait_timeout 2s;'
+             . ' proxy_set_header Authorization'
              . ' "$bog_token_error$bog_bearer_token";';
 my $error = 'bog_token optional; proxy_set_header Authorization'
             . ' $bog_token_error;';
@@ -156,7 +160,7 @@ my @rows = (
     ['bog_token', "$both " . http('uri'), $token,
      'off', '', 'required', '/uri'],
     ['bog_wait_timeout', "$both bog_token_endpoint http://unix:$dir/silent:/;"
-     . ' bog_read_timeout 500ms;', $error, '1ms', '', '30s', 'timeout'],
+     . ' bog_read_timeout 500ms;', $error, '1ms', '', '1s', 'timeout'],
     ['bog_refresh_before', "$both " . http('short'), $token,
      '10s', { log => 'next refresh in (?:89|90)s', wait => 1 },
      '20s', { log => 'next refresh in (?:78|79|80)s', wait => 1 }],

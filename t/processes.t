@@ -51,8 +51,8 @@ my %stage = (
 
 
 # A bank, its name, and an nginx of three workers.  %opt: first (an answer of
-# the bank before the fetch gets stuck), seconds (nginx's timeouts), and what
-# Bog::Nginx takes.
+# the bank before the fetch gets stuck), seconds (nginx's timeouts), wait (how
+# long requests may), and what Bog::Nginx takes.
 
 sub scene {
     my ($stage, %opt) = @_;
@@ -119,6 +119,7 @@ sub gateway {
     my ($self, %opt) = @_;
 
     my $seconds = delete $opt{seconds} // 60;
+    my $wait = delete $opt{wait} // 60;
     my $scheme = $self->{tls} ? 'https' : 'http';
 
     my $nginx = Bog::Nginx->new(
@@ -130,7 +131,7 @@ sub gateway {
         bog_client_id           8282;
         bog_client_secret_file  %%SECRET_main%%;
         bog_token_endpoint      $scheme://$name:$self->{port}$Bog::Bank::PATH;
-        bog_wait_timeout        60s;
+        bog_wait_timeout        ${wait}s;
         bog_connect_timeout     ${seconds}s;
         bog_read_timeout        ${seconds}s;
         bog_ssl_trusted_certificate ${\ Bog::CA->shared->path };
@@ -641,14 +642,15 @@ sub changes {
 }
 
 
-# The end of nginx, wherever a fetch is, with requests held.  With QUIT they
-# wait for what becomes of the fetch, within its timeouts.
+# The end of nginx, wherever a fetch is, with requests held.  With QUIT the fetch
+# fails by its timeouts, and another one is tried while they may wait.
 
 sub ends_in_a_fetch {
     my ($stage, $signal, %opt) = @_;
 
     my $graceful = $signal eq 'QUIT' && !%opt;
-    my $self = scene($stage, seconds => $graceful ? 4 : 60, %opt);
+    my $self = scene($stage, seconds => $graceful ? 4 : 60,
+                     wait => $graceful ? 12 : 60, %opt);
     my ($bank, $nginx) = @$self{qw(bank nginx)};
     my $start;
 
@@ -663,12 +665,13 @@ sub ends_in_a_fetch {
     my $most = $graceful ? 20 : $opt{main} ? 1 : 0;
     cmp_ok(now() - $start, '<', $most + timeout(5), 'in time');
 
-    my $what = $graceful ? 503 : 'closed';
+    my $what = !$graceful ? 'closed' : $self->{answer} ? 200 : 503;
     my %count;
     $count{$_->{status} // $_->{error}}++ for @answers;
 
     is_deeply(\%count, { $what => 12 }, 'what becomes of those held');
-    is($bank->count, $self->{answer} ? 1 : 0, 'token requests');
+    is($bank->count, !$self->{answer} ? 0 : $graceful ? 2 : 1,
+       'token requests');
 
     $nginx->clean_log;
 }
