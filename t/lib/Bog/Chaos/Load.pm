@@ -104,7 +104,6 @@ sub _request {
     $c->{left}--;
     $c->{in} = '';
     $c->{out} = join "\r\n", "GET $c->{uri} HTTP/1.1", 'Host: localhost',
-                'X-Payment: ' . ++$self->{payments},
                 $c->{left} ? () : 'Connection: close', '', '';
     $c->{record} = { uri => $c->{uri}, start => now(), port => $c->{port} };
 
