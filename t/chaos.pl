@@ -26,9 +26,12 @@ my ($workers, $rate, $wait) = (4, 60, 5);
 # what the clock of a busy machine may be wrong by
 my $margin = timeout($ENV{BOG_ASAN} ? 1 : 0.5);
 
+# answers with a token
+my $brings = qr/^(?:good|newborn|repeated|slow|drip)$/;
+
 my ($bank, $nginx, @events, @hits, @rss, @pending, @masters,
     $version);
-my ($passed, $failed) = (0, 0);
+my ($passed, $failed, $rejects, $planted) = (0, 0, 0);
 
 $| = 1;
 print "Chaos for $seconds s; to repeat it: chaos.sh $seconds $seed\n";
@@ -42,10 +45,13 @@ sub one_of { $_[rand @_] }
 
 
 sub answer {
-    my $life = 4 + int rand 7;
+    # one that is ten seconds old is no newborn any more
+    my $life = one_of(4 + int rand 7, 4 + int rand 7, 12 + int rand 14);
 
     my %how = (
         good      => { expires_in => $life },
+        newborn   => { expires_in => $life, mature => 1 },
+        repeated  => { expires_in => $life, repeat => 1 },
         slow      => { expires_in => $life, delay => 0.2 + rand 1.5 },
         drip      => { expires_in => $life, drip => 0.001 + rand 0.004 },
         500       => { status => 500, body => '' },
@@ -61,7 +67,8 @@ sub answer {
                                       '{"access_token":"a b"}') },
     );
 
-    my $kind = one_of(('good') x 12, qw(slow slow drip drip), 500, 503, 401,
+    my $kind = one_of(('good') x 6, ('newborn') x 4, ('repeated') x 6,
+        qw(slow slow drip drip), 500, 503, 401,
         qw(reset empty truncated hang garbage nonsense));
 
     return { kind => $kind, life => $life, how => $how{$kind} };
@@ -73,7 +80,8 @@ sub schedule {
 
     for (my $at = 3 + rand 3; $at < $seconds - 8; $at += 1 + rand 5) {
         my $what = one_of(('kill') x 4, ('crash') x 2, ('stop') x 4,
-                          ('reload') x 3, 'change', 'upgrade');
+                          ('reload') x 3, 'change', 'upgrade',
+                          ('reject') x 8);
 
         push @plan, { at => $at, what => $what, pick => int rand 1000,
                       pause => $what eq 'upgrade' ? 1 + rand 2
@@ -304,6 +312,8 @@ sub strike {
         reload  => sub { reload(0) },
         change  => sub { reload(1) },
         upgrade => sub { upgrade($plan->{pause}) },
+        reject  => sub { $bank->reject($clients[$plan->{pick} % @clients],
+                                       $plan->{pause}) and $rejects++ },
     );
 
     $do{$plan->{what}}->();
@@ -312,8 +322,19 @@ sub strike {
 
 # The judgement.
 
+my $SERVED = 'with a valid token: answered 200';
+my $LOST = 'refused, though a token came while it could wait';
+my $EARLY = 'none before it was due';
+my $FORCED = 'forced by the API: one in five seconds';
+my $WITHHELD = 'with a token that a fetch was to replace';
+my $NEWBORN = 'with a newborn token, and the one before was good';
+my $TWICE = 'payments that came twice';
+
 sub check {
     my ($ok, $what, $figure) = @_;
+
+    # of a fault that was planted only this is asked
+    return $planted->{$what} = !$ok if $planted;
 
     $ok ? $passed++ : $failed++;
     printf "%-6s %-58s %s\n", $ok ? 'ok' : 'NOT OK', $what, $figure;
@@ -352,13 +373,27 @@ sub tokens {
 
         @$request{qw(plan key)} = ($plan, "$request->{client} $v");
 
-        next if $plan->{kind} !~ /^(?:good|slow|drip)$/;
+        next if $plan->{kind} !~ $brings;
 
         my $life = $plan->{life};
         my $delay = $plan->{how}{delay} // 0;
 
+        # the same token ends when it would have, or sooner if so told
+        if (defined $request->{repeated}) {
+            my $token = $token{$request->{token}} or next;
+
+            $token->{until} = min($token->{until},
+                                  $request->{time} + $request->{repeated}
+                                  - $token->{guard} - $margin)
+                if $request->{repeated};
+            next;
+        }
+
         $token{$request->{token}} = {
+            name  => $request->{token},
             key   => $request->{key},
+            asked => $request->{time},
+            guard => min(5, $life / 10),
             from  => {},
             came  => $request->{answered} + $delay + $margin,
             quiet => $plan->{kind} ne 'drip'
@@ -367,6 +402,8 @@ sub tokens {
             until => $request->{time} + $life - min(5, $life / 10) - $margin,
         };
     }
+
+    $_->{ends} = $_->{until} for values %token;
 
     # the one that came last is in use, though it may live shorter
     my %next;
@@ -395,6 +432,44 @@ sub tokens {
 }
 
 
+# By the API: when it said 401 to which token, though it had not expired.
+
+sub refusals {
+    my %refused;
+
+    push @{ $refused{ bearer($_) } }, $_->{time}
+        for grep { $_->{state} =~ /^(?:newborn|rejected)$/ } @_;
+
+    return \%refused;
+}
+
+
+sub bearer { ($_[0]{authorization} // '') =~ /^Bearer (\S+)/ ? $1 : '' }
+
+
+# Whether a token came, with nobody disturbed, in time for who waits since then;
+# a word on the credentials ends all waits.
+
+sub came_in_time {
+    my ($tokens, $requests, $key, $r) = @_;
+
+    my $limit = $r->{start} + $wait - $margin;
+
+    for my $token (@$tokens) {
+        next if $token->{key} ne $key || !$token->{quiet}
+                || $token->{came} < $r->{start} || $token->{came} > $limit
+                || during($r->{start} - $margin, $token->{came} + $margin);
+
+        return 1 if !grep { $_->{key} eq $key && $_->{plan}{kind} eq '401'
+                            && $_->{answered} >= $r->{start} - $margin
+                            && $_->{answered} <= $r->{end} + $margin }
+                     @$requests;
+    }
+
+    return;
+}
+
+
 # Whether there was one for a request of this uri, version and worker.
 
 sub had_token {
@@ -415,9 +490,12 @@ sub had_token {
 
 
 sub judge_clients {
-    my ($tokens, $master, @records) = @_;
+    my ($tokens, $requests, $master, $refusals, @records) = @_;
 
-    my (%count, @bad, $hung, $slowest);
+    my (%count, @bad, @lost, $hung, $slowest);
+    my $refused = 0;
+
+    $refused += @$_ for values %$refusals;
 
     for my $r (@records) {
         my $what = $r->{error} // $r->{status};
@@ -436,13 +514,21 @@ sub judge_clients {
         next if $what eq '200' || $what eq 'left' || $r->{late};
         $count{excused}++, next if $hit;
 
+        # what the API says goes to the client
+        next if $what eq '401' && $refused-- > 0;
+
         my $key = substr($r->{uri}, 1) . ' ' . ($r->{version} // $version);
         my $judged = $what ne '503'
                      || had_token($tokens, $key, $r->{start},
                                   $master->{$r->{worker} // 0});
 
         $judged ? push @bad, $r : $count{none}++;
+
+        push @lost, $r if $what eq '503'
+                          && came_in_time($tokens, $requests, $key, $r);
     }
+
+    return check(!@bad, $SERVED), check(!@lost, $LOST) if $planted;
 
     printf "\n%d requests of HTTP/1.1: %s\n", scalar @records,
            join ', ', map { "$_: $count{$_}" } sort grep { !/^had|^served/ }
@@ -451,19 +537,25 @@ sub judge_clients {
     print '   ', join(' ', map { "$_=$bad[0]{$_}" } sort keys %{ $bad[0] }),
           "\n" if @bad;
 
-    check(!@bad, 'with a valid token: answered 200',
-          sprintf '%d of %d', $count{had}, $count{had} + @bad);
+    print '   ', join(' ', map { "$_=$lost[0]{$_}" } sort keys %{ $lost[0] }),
+          "\n" if @lost;
+
+    check(!@bad, $SERVED, sprintf '%d of %d', $count{had},
+                                  $count{had} + @bad);
+    check(!@lost, $LOST, scalar @lost);
     check($count{had} > 0.3 * @records, 'such are the most of them',
           sprintf '%.0f %%', 100 * $count{had} / (@records || 1));
     check(!$hung, 'none waits for ever', sprintf 'slowest: %.1f s', $slowest);
 }
 
 
-# A whole batch is judged, and only if nothing happened meanwhile.
+# A whole batch is judged, and only if nothing happened meanwhile, and the API
+# rejected nothing.
 
 sub judge_http2 {
-    my ($tokens, $file) = @_;
+    my ($tokens, $refusals, $file) = @_;
 
+    my @refused = map { @$_ } values %$refusals;
     my ($requests, $judged, $bad) = (0, 0, 0);
 
     for (split /\n/, slurp($file)) {
@@ -475,6 +567,7 @@ sub judge_http2 {
 
         $requests += @status;
         next if during($start - $margin, $end + $margin)
+                || grep({ $_ >= $start && $_ <= $end } @refused)
                 || !had_token($tokens, substr($uri, 1) . " $v", $start,
                               $master);
 
@@ -496,8 +589,12 @@ sub earliest {
     my $plan = $request->{plan};
     my $end = $request->{answered} + ($plan->{how}{delay} // 0);
 
+    # the same token is asked for after its end
+    return $request->{time} + $request->{repeated} + 1
+        if defined $request->{repeated};
+
     return $request->{time} + 0.45 * $plan->{life}
-        if $plan->{kind} =~ /^(?:good|slow|drip)$/;
+        if $plan->{kind} =~ $brings;
 
     # nobody waits for these to be answered
     return $request->{time} + 3 if $plan->{kind} eq 'hang';
@@ -506,6 +603,8 @@ sub earliest {
 
     return $end + min(300, 5 * $times) if $plan->{kind} eq '401';
     return $end + $plan->{how}{headers}[0][1] if $plan->{kind} eq '503';
+    return $end + min(8, $times)
+        if $plan->{kind} =~ /^(?:reset|empty|truncated)$/;
     return $end + min(60, $times);
 }
 
@@ -522,29 +621,48 @@ sub around {
 
 
 sub judge_token_requests {
-    my @requests = @_;
+    my ($refusals, @requests) = @_;
 
-    my (%last, %failures, @early, $excused);
+    my (%last, %failures, %token, %forced, @early, @often, $excused);
 
     for my $r (sort { $a->{time} <=> $b->{time} } @requests) {
-        my $last = $last{$r->{key}};
+        my $key = $r->{key};
+        my $last = $last{$key};
 
         # a new binary has its own memory, and who dies or stops tells nobody
-        $failures{$r->{key}} = 0
+        $failures{$key} = 0
             if $last && during($last->{time} - $margin, $r->{time},
                                qr/^(?!reload)/);
 
-        if ($last && $r->{time} < earliest($last, $failures{$r->{key}})
-                                  - $margin)
-        {
-            during($last->{time} - $margin, $r->{time})
-                ? $excused++ : push @early, [$last, $r];
+        if ($last && $r->{time} < earliest($last, $failures{$key}) - $margin) {
+            if (during($last->{time} - $margin, $r->{time})) {
+                $excused++;
+
+            } elsif (grep { $_ > $last->{time} - $margin && $_ < $r->{time} }
+                     map { @{ $refusals->{$_} // [] } } @{ $token{$key} // [] })
+            {
+                push @often, [$forced{$key}, $r]
+                    if $forced{$key}
+                       && $r->{time} < $forced{$key}{time} + 5 - $margin
+                       && !during($forced{$key}{time} - $margin, $r->{time});
+
+                # which token it is to replace
+                $r->{forced} = $token{$key}[-1];
+                $forced{$key} = $r;
+
+            } else {
+                push @early, [$last, $r];
+            }
         }
 
-        $r->{plan}{kind} =~ /^(?:good|slow|drip)$/
-            ? ($failures{$r->{key}} = 0) : $failures{$r->{key}}++;
-        $last{$r->{key}} = $r;
+        push @{ $token{$key} }, $r->{token} if defined $r->{token};
+
+        $r->{plan}{kind} =~ $brings
+            ? ($failures{$key} = 0) : $failures{$key}++;
+        $last{$key} = $r;
     }
+
+    return check(!@early, $EARLY), check(!@often, $FORCED) if $planted;
 
     $excused //= 0;
 
@@ -553,12 +671,74 @@ sub judge_token_requests {
     printf "   %s, then after %.2f s %s, source %s; %s\n",
            $_->[0]{plan}{kind}, $_->[1]{time} - $_->[0]{time},
            $_->[1]{plan}{kind}, $_->[0]{key}, around($_->[0]{time})
-        for @early;
+        for @early, @often;
 
-    check(!@early, 'none before it was due', scalar(@early) . ' too early');
+    check(!@early, $EARLY, scalar(@early) . ' too early');
+    check(!@often, $FORCED, scalar(grep { $_->{forced} } @requests)
+                            . ' forced, ' . @often . ' too early');
     check($excused <= 2 * @clients * @events,
           'nor more than what happened asks for',
           "$excused by " . @events . ' events');
+}
+
+
+# A token that the API has rejected stays away until the fetch has ended.
+
+sub judge_rejected {
+    my ($requests, @api) = @_;
+
+    my ($fetches, $bad) = (0, 0);
+
+    for my $r (grep { $_->{forced} } @$requests) {
+        my $from = $r->{time} + $margin;
+        my $to = $r->{plan}{kind} eq 'hang'
+                 ? $r->{time} + 3 - $margin
+                 : $r->{answered} + ($r->{plan}{how}{delay} // 0);
+
+        next if $from >= $to || during($from - 2 * $margin, $to);
+
+        $fetches++;
+        $bad += grep { $_->{time} > $from && $_->{time} < $to
+                       && bearer($_) eq $r->{forced} } @api;
+    }
+
+    check(!$bad, $WITHHELD, "$bad, in $fetches fetches that took a while");
+}
+
+
+# As long as the one before is good, nobody gets one that the API may refuse for
+# its age.
+
+sub judge_newborn {
+    my ($tokens, $master, $refusals, @api) = @_;
+
+    my %token = map { $_->{name} => $_ } @$tokens;
+    my ($bad, $first) = (0, 0);
+
+    for my $r (grep { $_->{state} eq 'newborn' } @api) {
+        my $new = $token{ bearer($r) } or next;
+
+        my $before = grep {
+            $_->{key} eq $new->{key} && $_->{asked} < $new->{asked}
+            && $_->{quiet} && $_->{ends} > $r->{time}
+            && !$refusals->{ $_->{name} }
+            && !during($_->{asked} - $margin, $r->{time}, qr/upgrade/)
+        } @$tokens;
+
+        $before ? $bad++ : $first++;
+    }
+
+    check(!$bad, $NEWBORN, "$bad, and $first with no other one");
+}
+
+
+sub judge_payments {
+    my %times;
+
+    $times{$_}++ for map { $_->{raw} =~ /^X-Payment: (\d+)/mi } @_;
+
+    check(!(grep { $_ > 1 } values %times), $TWICE,
+          (grep { $_ > 1 } values %times) . ' of ' . keys %times);
 }
 
 
@@ -624,6 +804,92 @@ sub judge_processes {
 }
 
 
+# Small records made by hand, without a fault and with one of each kind: the
+# judgement has to find that one, and no other.
+
+sub judge_judges {
+    my %how = (good => {}, slow => { delay => 3 });
+
+    my $token = sub {
+        my ($name, $at) = @_;
+
+        return { name => $name, key => '1 1', asked => $at, came => $at,
+                 quiet => 1, from => { any => $at }, until => $at + 10,
+                 ends => $at + 10 };
+    };
+    my $request = sub {
+        my ($at, $kind, %more) = @_;
+
+        return { key => '1 1', time => $at, answered => $at, %more,
+                 plan => { kind => $kind, life => 10,
+                           how => $how{$kind} // {} } };
+    };
+    my $api = sub {
+        my ($at, $state, $name) = @_;
+
+        return { time => $at, state => $state, raw => "X-Payment: $at\r\n",
+                 authorization => "Bearer $name" };
+    };
+    my $client = sub {
+        return { uri => '/1', version => 1, port => 0, status => $_[0],
+                 start => $_[1], end => $_[2] };
+    };
+
+    my $clients = sub {
+        judge_clients([map { $token->($_, $_) } 20, 40],
+                      [$request->(16.5, $_[0]), $request->(20, 'good')], {}, {},
+                      $client->(200, 25, 25), @_[1 .. $#_]);
+    };
+    my $fetches = sub {
+        my ($second, $third, $time) = @_;
+
+        my @requests = ($request->(10, 'good', token => 'a'),
+                        $request->($second, 'slow', token => 'b'),
+                        $request->($third, 'good', token => 'c'));
+
+        judge_token_requests({ a => [11], b => [14] }, @requests);
+        judge_rejected(\@requests, $api->($time, 'rejected', 'a'));
+    };
+    my $newborn = sub {
+        judge_newborn([$token->('a', 10), $token->('b', 15)], {}, {},
+                      $api->($_[0], $_[1], 'b'));
+    };
+
+    my @rows = (
+        [undef, sub { $clients->('reset', $client->(503, 10, 12)) }],
+        [$SERVED, sub { $clients->('reset', $client->(503, 25, 25)) }],
+        [undef, sub { $clients->('401', $client->(503, 16, 17)) }],
+        [$LOST, sub { $clients->('reset', $client->(503, 17, 18)) }],
+        [undef, sub { $fetches->(11.1, 16.5, 14.5) }],
+        [$WITHHELD, sub { $fetches->(11.1, 16.5, 13) }],
+        [$FORCED, sub { $fetches->(11.1, 14.2, 14.5) }],
+        [$EARLY, sub { $fetches->(10.5, 16.5, 14.5) }],
+        [undef, sub { $newborn->(18, 'valid') }],
+        [$NEWBORN, sub { $newborn->(15, 'newborn') }],
+        [undef, sub { judge_payments(map { $api->($_, 'valid', 'a') } 1, 2) }],
+        [$TWICE, sub { judge_payments(map { $api->($_, 'valid', 'a') } 1, 1) }],
+    );
+
+    my @wrong;
+
+    for (0 .. $#rows) {
+        my ($fault, $judge) = @{ $rows[$_] };
+
+        $planted = {};
+        $judge->();
+
+        my @found = grep { $planted->{$_} } keys %$planted;
+        push @wrong, $_ if "@found" ne ($fault // '');
+    }
+
+    undef $planted;
+
+    print "\n";
+    check(!@wrong, 'a fault that is planted in the records is found',
+          @wrong ? "not in rows @wrong" : @rows . ' records');
+}
+
+
 my @answers = map { answer() } 1 .. 10 * $seconds + 100;
 my @plan = schedule();
 
@@ -658,7 +924,8 @@ $http2->call('result') if $http2;
 
 my %times;
 $times{$_->{what}}++ for @events;
-print join(', ', map { "$_: $times{$_}" } sort keys %times), "\n";
+print join(', ', map({ "$_: $times{$_}" } sort keys %times),
+           "rejects: $rejects"), "\n";
 
 my $master = masters();
 my @api = $bank->api_requests;
@@ -666,11 +933,17 @@ my ($requests, $tokens) = tokens(\@answers, $master, @api);
 
 $nginx->stop;
 
-judge_clients($tokens, $master, @records);
-judge_http2($tokens, $file) if $http2;
-judge_token_requests(@$requests);
+my $refusals = refusals(@api);
+
+judge_clients($tokens, $requests, $master, $refusals, @records);
+judge_http2($tokens, $refusals, $file) if $http2;
+judge_token_requests($refusals, @$requests);
 judge_api(@api);
+judge_newborn($tokens, $master, $refusals, @api);
+judge_rejected($requests, @api);
+judge_payments(@api);
 judge_processes();
+judge_judges();
 
 print "\nto repeat it: chaos.sh $seconds $seed\n" if $failed;
 print "\n$passed passed, $failed failed\n";

@@ -7,6 +7,7 @@ package Bog::Answer;
 #     token, expires_in, token_type, json => { member => value }
 #     jwt => { claim => value }: the token is a JWT; undef takes a member out
 #   repeat              1: the last token again, until it ends
+#   mature              seconds for which the API says 401 to the token
 #   date                offset of the Date header in seconds; undef: no header
 #   chunked             1, or a list of raw byte strings, framing included
 #   close_delimited     1: nothing tells the length but the end

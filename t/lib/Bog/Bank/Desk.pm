@@ -95,8 +95,10 @@ sub commands {
         tokens       => sub { $self->{issued} },
         counts       => sub { $self->{counts} },
         api_stats    => sub { $self->{api_stats} },
-        issue        => sub { $self->_issue(@_); 1 },
+        issue        => sub { $self->_issue(@_[0, 1], { client => $_[2] }, {});
+                              1 },
         revoke       => sub { delete $self->{tokens}{$_[0]} ? 1 : 0 },
+        reject       => sub { $self->_reject(@_) },
     );
 
     my %table = map {
@@ -187,12 +189,13 @@ sub _fault {
 sub _answer {
     my ($self, $connection, $request, $how) = @_;
 
-    $how = $self->_repeated($how) if $how->{repeat};
+    $how = $self->_repeated($request, $how) if $how->{repeat};
 
     my ($token, $lifetime) = issued($how);
 
-    if (defined $token && !$how->{repeated}) {
-        $self->_issue($token, $lifetime, $request->{client});
+    if (defined $token) {
+        $self->_issue($token, $lifetime, $request, $how)
+            unless defined $request->{repeated};
         $request->{token} = $token;
     }
 
@@ -204,19 +207,24 @@ sub _answer {
 }
 
 
-# The token that was issued last, until it ends; its lifetime is counted down.
+# The token that the source got last, until it ends; its lifetime is counted
+# down.
 
 sub _repeated {
-    my ($self, $how) = @_;
+    my ($self, $request, $how) = @_;
 
-    my $last = $self->{issued}[-1] or return $how;
+    my $last = $self->{last}{ _source($request) } or return $how;
     my $left = $last->{expires} - now();
 
     return $how if $left <= 0;
 
-    return { %$how, token => $last->{token}, expires_in => int $left,
-             repeated => 1 };
+    $request->{repeated} = int $left;
+
+    return { %$how, token => $last->{token}, expires_in => int $left };
 }
+
+
+sub _source { join ' ', map { $_ // '' } @{ $_[0] }{qw(client body)} }
 
 
 sub _release {
@@ -245,18 +253,37 @@ sub _gone {
 
 
 sub _issue {
-    my ($self, $token, $lifetime, $client) = @_;
+    my ($self, $token, $lifetime, $request, $how) = @_;
 
     my $now = now();
 
-    $self->{tokens}{$token} = {
+    my $issued = $self->{tokens}{$token} = {
         token   => $token,
-        client  => $client,
+        client  => $request->{client},
         issued  => $now,
+        mature  => $now + ($how->{mature} // $self->{lag}),
         expires => $now + $lifetime,
     };
 
-    push @{ $self->{issued} }, $self->{tokens}{$token};
+    push @{ $self->{issued} }, $issued;
+
+    # one that comes late may never be known to the gateway
+    $self->{last}{ _source($request) } = $issued
+        unless $how->{delay} || $how->{drip};
+}
+
+
+# For some seconds the API says 401 to the last token of this client.
+
+sub _reject {
+    my ($self, $client, $seconds) = @_;
+
+    my ($token) = grep { ($_->{client} // '') eq $client }
+                  reverse @{ $self->{issued} } or return 0;
+
+    $token->{rejected} = now() + $seconds;
+
+    return 1;
 }
 
 
@@ -295,9 +322,11 @@ sub _judge {
     my ($name) = $authorization =~ /^Bearer (\S+)\z/ or return 'missing';
     my $token = $self->{tokens}{$name} or return 'unknown';
 
-    my $state = now() >= $token->{expires}                ? 'expired'
-              : now() < $token->{issued} + $self->{lag} ? 'newborn'
-              :                                            'valid';
+    my $now = now();
+    my $state = $now >= $token->{expires}           ? 'expired'
+              : $now < $token->{mature}             ? 'newborn'
+              : $now < ($token->{rejected} // 0)    ? 'rejected'
+              :                                       'valid';
 
     return ($state, $token->{client});
 }

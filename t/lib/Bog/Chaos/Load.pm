@@ -1,7 +1,8 @@
 package Bog::Chaos::Load;
 
 # Clients of HTTP/1.1 in a process of their own: at a steady rate, some on
-# connections that are kept, some that leave.  Of each request a record is
+# connections that are kept, some that leave.  Each request is a payment with a
+# number of its own, and every other one has a body.  Of each a record is
 # kept: uri, start, end, port (the client's own), status or error ('connect',
 # 'closed', 'timeout', 'left'), worker and version (what the answer says of
 # them), late (a connection that was kept, and that nginx closed just then).
@@ -103,8 +104,15 @@ sub _request {
 
     $c->{left}--;
     $c->{in} = '';
-    $c->{out} = join "\r\n", "GET $c->{uri} HTTP/1.1", 'Host: localhost',
-                $c->{left} ? () : 'Connection: close', '', '';
+    my $id = ++$self->{payments};
+    my $post = $id % 2;
+
+    $c->{out} = join "\r\n",
+                ($post ? 'POST' : 'GET') . " $c->{uri} HTTP/1.1",
+                'Host: localhost', "X-Payment: $id",
+                $post ? 'Content-Length: 8' : (),
+                $c->{left} ? () : 'Connection: close', '',
+                $post ? sprintf('%08d', $id) : '';
     $c->{record} = { uri => $c->{uri}, start => now(), port => $c->{port} };
 
     $c->{timer} = $loop->after($self->{limit},
