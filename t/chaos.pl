@@ -718,10 +718,14 @@ sub judge_newborn {
     for my $r (grep { $_->{state} eq 'newborn' } @api) {
         my $new = $token{ bearer($r) } or next;
 
+        # rejected shortly before, that one was to be replaced at once
+        my $since = $new->{asked} - 5 - $margin;
+
         my $before = grep {
             $_->{key} eq $new->{key} && $_->{asked} < $new->{asked}
             && $_->{quiet} && $_->{ends} > $r->{time}
-            && !$refusals->{ $_->{name} }
+            && !grep({ $_ > $since && $_ < $r->{time} }
+                     @{ $refusals->{ $_->{name} } // [] })
             && !during($_->{asked} - $margin, $r->{time}, qr/upgrade/)
         } @$tokens;
 
