@@ -149,7 +149,9 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
         return 0;
     }
 
-    if (!p->withheld) {
+    /* one that the API has rejected is no better than a newborn one */
+
+    if (p->rejections == 0) {
         next.mature = now->mono + BOG_POLICY_NEWBORN;
         next.old_until = p->until;
         next.old_until_wall = p->until_wall;

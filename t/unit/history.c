@@ -328,7 +328,7 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
 
     unit_check(h, bog_policy_valid(&h->policy, &h->now));
 
-    h->old = !h->withheld;
+    h->old = (h->rejections == 0);
     h->old_ends = h->ends - h->guard;
     h->old_ends_wall = h->ends_wall - h->guard;
     h->born = h->now.mono;
