@@ -19,8 +19,9 @@
  * moment ago.
  */
 
-#define BOG_POLICY_NEWBORN          3000    /* given out after this, */
-#define BOG_POLICY_DOUBT           10000    /* taken back before this */
+#define BOG_POLICY_NEWBORN          3000    /* given out after this, or after a
+                                               tenth of its life */
+#define BOG_POLICY_DOUBT            7000    /* taken back within this */
 
 #define BOG_POLICY_SILENT_FIRST     1000    /* no answer; with the random part */
 #define BOG_POLICY_SILENT_MAX       8000    /* 10 seconds at most */
@@ -152,7 +153,8 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     /* one that the API has rejected is no better than a newborn one */
 
     if (p->rejections == 0) {
-        next.mature = now->mono + BOG_POLICY_NEWBORN;
+        next.mature = now->mono
+                      + bog_policy_min(BOG_POLICY_NEWBORN, lifetime / 10);
         next.old_until = p->until;
         next.old_until_wall = p->until_wall;
         next.old_expires = p->expires;
@@ -277,7 +279,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
             return 1;
         }
 
-    } else if (now->mono < p->mature - BOG_POLICY_NEWBORN + BOG_POLICY_DOUBT
+    } else if (now->mono < p->mature + BOG_POLICY_DOUBT
                && now->mono < p->old_until && now->wall < p->old_until_wall)
     {
         if (p->doubted) {

@@ -50,7 +50,8 @@ sub answer {
 
     my %how = (
         good      => { expires_in => $life },
-        newborn   => { expires_in => $life, mature => 1 },
+        # the API takes it before a tenth of its life has passed
+        newborn   => { expires_in => $life, mature => $life / 12 },
         repeated  => { expires_in => $life, repeat => 1 },
         slow      => { expires_in => $life, delay => 0.2 + rand 1.5 },
         drip      => { expires_in => $life, drip => 0.001 + rand 0.004 },

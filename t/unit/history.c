@@ -73,7 +73,7 @@ typedef struct {
     uint32_t        failures;
     int             asked;        /* the last failure asked for a wait */
 
-    int64_t         born;         /* mono: when the token came */
+    int64_t         mature;       /* mono: until then the token is newborn */
     int64_t         old_ends;     /* mono: the old one is given out until */
     int64_t         old_ends_wall;
     int             old;          /* the old one may be given out at all */
@@ -192,7 +192,7 @@ static bog_token_e
 unit_history_given(unit_history_t *h)
 {
     if (unit_history_old(h)
-        && (h->doubted || (h->now.mono < h->born + 3000
+        && (h->doubted || (h->now.mono < h->mature
                            && h->mistake != UNIT_NEWBORN)))
     {
         return BOG_TOKEN_OLD;
@@ -331,7 +331,7 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
     h->old = (h->rejections == 0);
     h->old_ends = h->ends - h->guard;
     h->old_ends_wall = h->ends_wall - h->guard;
-    h->born = h->now.mono;
+    h->mature = h->now.mono + (lifetime < 30000 ? lifetime / 10 : 3000);
     h->doubted = 0;
 
     h->ends = start->mono + lifetime;
@@ -454,8 +454,8 @@ unit_history_reject(unit_history_t *h)
         changed = 1;
 
     } else if (token == BOG_TOKEN_CURRENT
-               && h->now.mono < h->born + (h->mistake == UNIT_DOUBT ? 11000
-                                                                    : 10000)
+               && h->now.mono < h->mature + (h->mistake == UNIT_DOUBT ? 8000
+                                                                     : 7000)
                && unit_history_old(h))
     {
         h->doubted = 1;
