@@ -48,6 +48,8 @@ static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
 static void ngx_http_bog_change_token(ngx_http_bog_area_t *next,
     ngx_http_bog_new_token_t *token);
+static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
+    ngx_atomic_uint_t version, ngx_uint_t i);
 static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);
 static ngx_uint_t ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease,
@@ -217,7 +219,7 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
     ngx_http_bog_change_t *change)
 {
     ngx_int_t             i, rc;
-    ngx_atomic_uint_t     version, valid;
+    ngx_atomic_uint_t     version;
     ngx_http_bog_area_t  *next;
     ngx_http_bog_slot_t  *slot;
 
@@ -239,15 +241,7 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
                                           NGX_HTTP_BOG_TOKENS);
         rc = handler(next, change);
 
-        if (rc != NGX_OK) {
-            break;
-        }
-
-        valid = version - version % NGX_HTTP_BOG_AREAS + NGX_HTTP_BOG_AREAS + i;
-
-        ngx_memory_barrier();
-
-    } while (!ngx_atomic_cmp_set(&slot->version, version, valid));
+    } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
 
     /* the token was copied */
 
@@ -346,6 +340,20 @@ ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     } while (version != slot->version);
 
     return version;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_atomic_uint_t version,
+    ngx_uint_t i)
+{
+    ngx_atomic_uint_t  next;
+
+    next = version - version % NGX_HTTP_BOG_AREAS + NGX_HTTP_BOG_AREAS + i;
+
+    ngx_memory_barrier();
+
+    return ngx_atomic_cmp_set(&slot->version, version, next);
 }
 
 

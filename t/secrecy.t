@@ -131,7 +131,7 @@ sub no_token_of_ours {
 my @failures = (
     ['rejected', { status => 401, body =>
         qq({"error":"invalid_client","error_description":"$spill"}) }],
-    ['rejected', { status => 400, body => qq({"error":"x","y":"$spill"}) }],
+    ['http_400', { status => 400, body => qq({"error":"x","y":"$spill"}) }],
     ['http_500', { status => 500, body => $spill }],
     ['http_429', { status => 429, body => $spill,
                    headers => [['Retry-After' => 1]] }],
@@ -289,7 +289,7 @@ for my $code (@codes) {
     subtest "the error code in the log: $name" => sub {
         my $bank = Bog::Bank->new(verify => 0);
         $text = defined $text ? qq("$text") : 17;
-        $bank->answer(status => 400, body =>
+        $bank->answer(status => 401, body =>
                       qq({"error":$text,"error_description":"$spill"}));
 
         my $nginx = gateway($bank, listener => 'token');
@@ -297,7 +297,7 @@ for my $code (@codes) {
 
         my $line = $nginx->wait_log(qr/token request failed: (.*)/);
 
-        my $expected = 'the credentials were rejected, status: 400, '
+        my $expected = 'the credentials were rejected, status: 401, '
             . (defined $logged ? qq(error: "$logged", next try) : 'next try');
 
         is(substr($line, 0, length $expected), $expected, 'the line');

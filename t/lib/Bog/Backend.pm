@@ -32,7 +32,7 @@ use IO::Socket::INET;
 
 use Bog::Child;
 use Bog::HTTP 'parse_head';
-use Bog::Util qw(now wait_until);
+use Bog::Util qw(now pass_time wait_until);
 
 # what reads a request, and what writes an answer
 my %kinds = (
@@ -69,8 +69,19 @@ sub _listen {
 
 sub port     { $_[0]{ports}{$_[1]} }
 sub requests { @{ $_[0]{child}->call('requests') } }
-sub reject   { $_[0]{child}->call(reject => $_[1]) }
 sub release  { $_[0]{child}->call('release') }
+
+
+# Nothing has been accepted for a second then, see Bog::Bank.
+
+sub reject {
+    my ($self, $token) = @_;
+
+    pass_time(1.2);
+
+    return $self->{child}->call(reject => $token);
+}
+
 
 sub answer {
     my ($self, $kind, %how) = @_;
