@@ -607,7 +607,11 @@ ngx_int_t
 ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change)
 {
-    if (next->record.token != change->number) {
+    /* of one that was rejected, an earlier request is answered */
+
+    if (next->record.token != change->number
+        || next->record.rejected == change->number)
+    {
         return NGX_DECLINED;
     }
 
