@@ -363,7 +363,7 @@ END
 
 subtest 'a failure in all its words' => sub {
     my $bank = bank();
-    $bank->answer(status => 403,
+    $bank->answer(status => 401,
                   body => '{"error":"<i>\"no\\\\ \u0001"}');
 
     my $nginx = gateway($bank, 'location / { %%PASS%% }');
@@ -378,12 +378,12 @@ subtest 'a failure in all its words' => sub {
     is($source->{last_success}, undef, 'no success');
     cmp_ok(delete $failure->{age}, '<', 30, 'its age');
     ok(seconds(delete $failure->{time}), 'its time');
-    is_deeply($failure, { class => 'rejected', status => 403,
+    is_deeply($failure, { class => 'rejected', status => 401,
                           error => '<i>\x22no\x5C\x20\x01' }, 'why');
 
     my $page = get($nginx->port, '/page')->{body};
 
-    like($page, qr/No\ token:\ the\ credentials\ were\ rejected,\ status\ 403,
+    like($page, qr/No\ token:\ the\ credentials\ were\ rejected,\ status\ 401,
                    \ error\ &lt;i&gt;\\x22no/x, 'in the page');
     like($page, qr/<title>\xe2\x9c\x95 1 of 1 without a token</, 'its title');
 
@@ -399,7 +399,7 @@ my @classes = (
     [http_5xx   => { status => 503, headers => [['Retry-After', 60]] },
      'http_503'],
     [http_other => { status => 302 }, 'http_302'],
-    [rejected   => { status => 400, body => '{"error":"invalid_scope"}' }],
+    [rejected   => { status => 400, body => '{"error":"invalid_client"}' }],
     [malformed  => { body => 'no JSON' }],
     [too_large  => { body => '{"a":"' . 'x' x 70000 . '"}' }],
     [timeout    => { stall => ['header', 60] }],
