@@ -7,10 +7,6 @@
 #include "ngx_http_bog_report.h"
 
 
-static ngx_http_bog_state_e ngx_http_bog_report_state(bog_policy_t *policy,
-    bog_time_t *now, ngx_uint_t fetching);
-
-
 /* by ngx_http_bog_state_e */
 
 char  *ngx_http_bog_states[] = {
@@ -44,23 +40,12 @@ ngx_http_bog_report_run(void)
 
 
 void
-ngx_http_bog_report_count(ngx_http_bog_report_t *report,
-    ngx_http_bog_account_t *account)
-{
-    report->account = account;
-    report->metrics = ngx_http_bog_store_metrics(account);
-}
-
-
-void
 ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     ngx_http_bog_account_t *account)
 {
     int64_t        left;
     bog_time_t    *now;
     bog_policy_t  *policy;
-
-    ngx_http_bog_report_count(report, account);
 
     now = &report->now;
     policy = &report->record.policy;
@@ -69,30 +54,31 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
 
     (void) ngx_http_bog_store_read(account, &report->record, NULL, 0);
 
+    report->account = account;
+    report->metrics = ngx_http_bog_store_metrics(account);
+    report->held = ngx_http_bog_metrics_holding(report->metrics);
+    report->failures = policy->failures;
     report->fetching = ngx_http_bog_store_leased(&report->record, now);
-    report->state = ngx_http_bog_report_state(policy, now, report->fetching);
+    report->valid = bog_policy_valid(policy, now);
 
-    /* a policy has the times of its token, by the same names */
+    if (!report->valid) {
+        report->state = NGX_HTTP_BOG_MISSING;
 
-    report->expires = now->wall + ngx_http_bog_token_left(policy, now);
+    } else if (report->fetching
+               || ngx_http_bog_token_refreshing(policy, now))
+    {
+        report->state = NGX_HTTP_BOG_REFRESHING;
+
+    } else {
+        report->state = NGX_HTTP_BOG_VALID;
+    }
+
+    /* a policy names the times of its token as a token does */
+
+    report->expires = report->valid
+                      ? now->wall + ngx_http_bog_token_left(policy, now) : 0;
 
     left = report->fetching ? 0 : bog_policy_next(policy, now) - now->mono;
 
     report->next = now->wall + ngx_max(left, 0);
-}
-
-
-static ngx_http_bog_state_e
-ngx_http_bog_report_state(bog_policy_t *policy, bog_time_t *now,
-    ngx_uint_t fetching)
-{
-    if (!bog_policy_valid(policy, now)) {
-        return NGX_HTTP_BOG_MISSING;
-    }
-
-    if (fetching || ngx_http_bog_token_refreshing(policy, now)) {
-        return NGX_HTTP_BOG_REFRESHING;
-    }
-
-    return NGX_HTTP_BOG_VALID;
 }

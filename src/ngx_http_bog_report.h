@@ -31,10 +31,13 @@ typedef struct {
     bog_time_t                now;
 
     ngx_http_bog_state_e      state;
+    ngx_uint_t                valid;        /* there is a token */
     ngx_uint_t                fetching;
-    int64_t                   expires;      /* of the token, if there is one */
-    int64_t                   next;         /* fetch; that of now if it is
-                                               under way, or due */
+    ngx_uint_t                failures;     /* since the last success */
+    ngx_uint_t                held;         /* requests */
+    int64_t                   expires;      /* the token; 0: there is none */
+    int64_t                   next;         /* fetch; now if one is under way,
+                                               or due */
 } ngx_http_bog_report_t;
 
 
@@ -58,11 +61,7 @@ void ngx_http_bog_report_loaded(void);
 /* Returns what is known since then. */
 ngx_http_bog_run_t *ngx_http_bog_report_run(void);
 
-/* Takes what is counted of the source, and nothing else. */
-void ngx_http_bog_report_count(ngx_http_bog_report_t *report,
-    ngx_http_bog_account_t *account);
-
-/* Takes that, and the state of the source as it is now. */
+/* Reads the state of the source as it is now. */
 void ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     ngx_http_bog_account_t *account);
 

@@ -14,7 +14,7 @@ static u_char *ngx_http_bog_json_token(ngx_http_bog_report_t *rp, u_char *p);
 static u_char *ngx_http_bog_json_fetch(ngx_http_bog_report_t *rp, u_char *p);
 static u_char *ngx_http_bog_json_failure(ngx_http_bog_report_t *rp,
     u_char *p);
-static u_char *ngx_http_bog_json_counters(ngx_http_bog_metrics_t *m,
+static u_char *ngx_http_bog_json_counters(ngx_http_bog_report_t *rp,
     u_char *p);
 static u_char *ngx_http_bog_json_group(u_char *p, char *name, ngx_str_t *names,
     ngx_atomic_t *counters, ngx_uint_t n);
@@ -94,7 +94,7 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w, u_char *p)
     p = ngx_http_bog_json_token(rp, p);
     p = ngx_http_bog_json_fetch(rp, p);
     p = ngx_http_bog_json_failure(rp, p);
-    p = ngx_http_bog_json_counters(rp->metrics, p);
+    p = ngx_http_bog_json_counters(rp, p);
 
     w->i++;
 
@@ -180,15 +180,18 @@ ngx_http_bog_json_failure(ngx_http_bog_report_t *rp, u_char *p)
 
 
 static u_char *
-ngx_http_bog_json_counters(ngx_http_bog_metrics_t *m, u_char *p)
+ngx_http_bog_json_counters(ngx_http_bog_report_t *rp, u_char *p)
 {
+    ngx_http_bog_metrics_t  *m;
+
+    m = rp->metrics;
+
     p = ngx_http_bog_json_group(p, "fetches", ngx_http_bog_fetch_results,
                                 m->fetches, NGX_HTTP_BOG_FETCH_RESULTS);
     p = ngx_http_bog_json_group(p, "failures", ngx_http_bog_failure_classes,
                                 m->failures, NGX_HTTP_BOG_CLASSES);
     p = ngx_http_bog_json_span(p, "fetch_seconds", m->fetch_time.sum);
-    p = ngx_sprintf(p, ",\n      \"held\": %ui,\n      ",
-                    ngx_http_bog_metrics_holding(m));
+    p = ngx_sprintf(p, ",\n      \"held\": %ui,\n      ", rp->held);
     p = ngx_http_bog_json_group(p, "holds", ngx_http_bog_hold_results,
                                 m->holds, NGX_HTTP_BOG_HOLD_RESULTS);
     p = ngx_http_bog_json_span(p, "hold_seconds", m->hold_time.sum);

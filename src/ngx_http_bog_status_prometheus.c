@@ -9,29 +9,34 @@
 
 /*
  * Prometheus' text format, 0.0.4: all samples of a metric stand together, so
- * each metric is a part, and goes through all sources.  There are some sixty
- * samples a source, so they are copied rather than formatted.
+ * the writer goes through all sources for each metric.
  * https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 
 
-typedef struct ngx_http_bog_metric_s  ngx_http_bog_metric_t;
+/* what the samples of a source are */
 
-struct ngx_http_bog_metric_s {
-    ngx_str_t    name;
-    char        *type;
-    char        *help;
+typedef enum {
+    NGX_HTTP_BOG_INFO = 0,          /* what the configuration says */
+    NGX_HTTP_BOG_NUMBER,            /* ngx_uint_t of ngx_http_bog_report_t */
+    NGX_HTTP_BOG_MOMENT,            /* int64_t of it, milliseconds */
+    NGX_HTTP_BOG_COUNTERS,          /* ngx_atomic_t's of ngx_http_bog_metrics_t,
+                                       by a label if there are several */
+    NGX_HTTP_BOG_HISTOGRAM
+} ngx_http_bog_kind_e;
 
-    /* writes the samples of a source */
-    u_char    *(*write)(ngx_http_bog_metric_t *metric,
-                        ngx_http_bog_report_t *rp, u_char *p);
 
-    /* of ngx_http_bog_metrics_t: what they are, and by what label */
-    size_t       offset;
-    char        *label;
-    ngx_str_t   *values;
-    ngx_uint_t   n;
-};
+typedef struct {
+    ngx_str_t             name;
+    char                 *type;
+    char                 *help;
+
+    ngx_http_bog_kind_e   kind;
+    size_t                offset;
+    char                 *label;
+    ngx_str_t            *values;
+    ngx_uint_t            n;
+} ngx_http_bog_metric_t;
 
 
 static u_char *ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w,
@@ -40,40 +45,19 @@ static u_char *ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w,
     u_char *p);
 static u_char *ngx_http_bog_prometheus_head(u_char *p, char *name, char *type,
     char *help);
+static u_char *ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
+    ngx_http_bog_report_t *rp, u_char *p);
+static u_char *ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
+    ngx_http_bog_report_t *rp, u_char *p);
+static u_char *ngx_http_bog_prometheus_histogram(
+    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
 static u_char *ngx_http_bog_prometheus_source(u_char *p, ngx_str_t *name,
-    char *suffix, size_t len, ngx_http_bog_report_t *rp);
+    char *suffix, ngx_http_bog_report_t *rp);
 static u_char *ngx_http_bog_prometheus_label(u_char *p, char *name,
     ngx_str_t *value);
 static u_char *ngx_http_bog_prometheus_value(u_char *p,
     ngx_atomic_uint_t value);
-static u_char *ngx_http_bog_prometheus_number(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p, ngx_atomic_uint_t value);
-static u_char *ngx_http_bog_prometheus_moment(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p, int64_t ms);
-static u_char *ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_valid(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_expiry(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_next(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_fetching(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_consecutive(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_succeeded(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_failed(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_held(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_counter(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_counters(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_histogram(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
+static u_char *ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms);
 
 
 ngx_http_bog_format_t  ngx_http_bog_prometheus = {
@@ -87,94 +71,93 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
 
     { ngx_string("bog_source_info"), "gauge",
       "What the configuration says of a source.",
-      ngx_http_bog_prometheus_info,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_INFO, 0, NULL, NULL, 0 },
 
     { ngx_string("bog_token_valid"), "gauge",
       "Whether there is a token that requests are given.",
-      ngx_http_bog_prometheus_valid,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_NUMBER,
+      offsetof(ngx_http_bog_report_t, valid), NULL, NULL, 0 },
 
     { ngx_string("bog_token_expiry_timestamp_seconds"), "gauge",
       "When the token expires.",
-      ngx_http_bog_prometheus_expiry,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_MOMENT,
+      offsetof(ngx_http_bog_report_t, expires), NULL, NULL, 0 },
 
     { ngx_string("bog_next_fetch_timestamp_seconds"), "gauge",
       "When the next token request is due.",
-      ngx_http_bog_prometheus_next,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_MOMENT,
+      offsetof(ngx_http_bog_report_t, next), NULL, NULL, 0 },
 
     { ngx_string("bog_fetching"), "gauge",
       "Whether a token request is under way.",
-      ngx_http_bog_prometheus_fetching,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_NUMBER,
+      offsetof(ngx_http_bog_report_t, fetching), NULL, NULL, 0 },
 
     { ngx_string("bog_consecutive_failures"), "gauge",
       "Token requests that have failed since the last one that did not.",
-      ngx_http_bog_prometheus_consecutive,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_NUMBER,
+      offsetof(ngx_http_bog_report_t, failures), NULL, NULL, 0 },
 
     { ngx_string("bog_last_success_timestamp_seconds"), "gauge",
       "When a token was obtained last.",
-      ngx_http_bog_prometheus_succeeded,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_MOMENT,
+      offsetof(ngx_http_bog_report_t, record.obtained), NULL, NULL, 0 },
 
     { ngx_string("bog_last_failure_timestamp_seconds"), "gauge",
       "When a token request failed last.",
-      ngx_http_bog_prometheus_failed,
-      NGX_CONF_UNSET_SIZE, NULL, NULL, 0 },
+      NGX_HTTP_BOG_MOMENT,
+      offsetof(ngx_http_bog_report_t, record.failed.wall), NULL, NULL, 0 },
 
     { ngx_string("bog_fetches_total"), "counter",
       "Token requests, by how they ended.",
-      ngx_http_bog_prometheus_counters,
+      NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, fetches), "result",
       ngx_http_bog_fetch_results, NGX_HTTP_BOG_FETCH_RESULTS },
 
     { ngx_string("bog_failures_total"), "counter",
       "Token requests that failed, by the class of the failure.",
-      ngx_http_bog_prometheus_counters,
+      NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, failures), "class",
       ngx_http_bog_failure_classes, NGX_HTTP_BOG_CLASSES },
 
     { ngx_string("bog_fetch_duration_seconds"), "histogram",
       "How long token requests took.",
-      ngx_http_bog_prometheus_histogram,
+      NGX_HTTP_BOG_HISTOGRAM,
       offsetof(ngx_http_bog_metrics_t, fetch_time), NULL, NULL, 0 },
 
     { ngx_string("bog_held_requests"), "gauge",
       "Requests that wait for a token now.",
-      ngx_http_bog_prometheus_held,
-      offsetof(ngx_http_bog_metrics_t, holders), NULL, NULL, 0 },
+      NGX_HTTP_BOG_NUMBER,
+      offsetof(ngx_http_bog_report_t, held), NULL, NULL, 0 },
 
     { ngx_string("bog_holds_total"), "counter",
       "Requests that waited for a token, by how that ended.",
-      ngx_http_bog_prometheus_counters,
+      NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, holds), "result",
       ngx_http_bog_hold_results, NGX_HTTP_BOG_HOLD_RESULTS },
 
     { ngx_string("bog_hold_seconds"), "histogram",
       "How long requests waited for a token.",
-      ngx_http_bog_prometheus_histogram,
+      NGX_HTTP_BOG_HISTOGRAM,
       offsetof(ngx_http_bog_metrics_t, hold_time), NULL, NULL, 0 },
 
     { ngx_string("bog_requests_without_token_total"), "counter",
       "Requests for which there was no token, by the location's bog_token.",
-      ngx_http_bog_prometheus_counters,
+      NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, without), "mode",
       ngx_http_bog_modes, NGX_HTTP_BOG_OFF },
 
     { ngx_string("bog_unauthorized_answers_total"), "counter",
       "Answers 401 to requests that were sent with the token.",
-      ngx_http_bog_prometheus_counter,
-      offsetof(ngx_http_bog_metrics_t, unauthorized), NULL, NULL, 0 },
+      NGX_HTTP_BOG_COUNTERS,
+      offsetof(ngx_http_bog_metrics_t, unauthorized), NULL, NULL, 1 },
 
     { ngx_string("bog_rejected_tokens_total"), "counter",
       "Tokens dropped for an answer 401.",
-      ngx_http_bog_prometheus_counter,
-      offsetof(ngx_http_bog_metrics_t, rejected), NULL, NULL, 0 },
+      NGX_HTTP_BOG_COUNTERS,
+      offsetof(ngx_http_bog_metrics_t, rejected), NULL, NULL, 1 },
 
-    { ngx_null_string, NULL, NULL, NULL, 0, NULL, NULL, 0 }
+    { ngx_null_string, NULL, NULL, 0, 0, NULL, NULL, 0 }
 };
 
 
@@ -201,16 +184,9 @@ ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w, u_char *p)
                                          metric->type, metric->help);
     }
 
-    /* what is only counted needs no look at the rest */
+    ngx_http_bog_report_take(&w->report, w->accounts[w->i++]);
 
-    if (metric->offset != NGX_CONF_UNSET_SIZE) {
-        ngx_http_bog_report_count(&w->report, w->accounts[w->i++]);
-
-    } else {
-        ngx_http_bog_report_take(&w->report, w->accounts[w->i++]);
-    }
-
-    return metric->write(metric, &w->report, p);
+    return ngx_http_bog_prometheus_samples(metric, &w->report, p);
 }
 
 
@@ -249,22 +225,124 @@ ngx_http_bog_prometheus_head(u_char *p, char *name, char *type, char *help)
 }
 
 
-/* the metric and the source, its labels left open */
+static u_char *
+ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
+    ngx_http_bog_report_t *rp, u_char *p)
+{
+    u_char        *number;
+    int64_t        ms;
+    ngx_uint_t     i;
+    ngx_atomic_t  *counter;
+
+    number = (u_char *) rp + metric->offset;
+    counter = (ngx_atomic_t *) ((u_char *) rp->metrics + metric->offset);
+
+    switch (metric->kind) {
+
+    case NGX_HTTP_BOG_INFO:
+        return ngx_http_bog_prometheus_info(metric, rp, p);
+
+    case NGX_HTTP_BOG_NUMBER:
+        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
+        return ngx_http_bog_prometheus_value(p, *(ngx_uint_t *) number);
+
+    case NGX_HTTP_BOG_MOMENT:
+        ms = *(int64_t *) number;
+
+        /* what has not happened yet has no sample */
+
+        if (ms == 0) {
+            return p;
+        }
+
+        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
+        return ngx_http_bog_prometheus_seconds(p, ms);
+
+    case NGX_HTTP_BOG_COUNTERS:
+
+        for (i = 0; i < metric->n; i++) {
+            p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
+
+            if (metric->label) {
+                p = ngx_http_bog_prometheus_label(p, metric->label,
+                                                  &metric->values[i]);
+            }
+
+            p = ngx_http_bog_prometheus_value(p, counter[i]);
+        }
+
+        return p;
+
+    default: /* NGX_HTTP_BOG_HISTOGRAM */
+        return ngx_http_bog_prometheus_histogram(metric, rp, p);
+    }
+}
+
+
+static u_char *
+ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
+    ngx_http_bog_report_t *rp, u_char *p)
+{
+    ngx_http_bog_account_t  *account;
+
+    account = rp->account;
+
+    p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
+    p = ngx_sprintf(p, ",client_id=\"");
+    p = ngx_http_bog_quote(p, account->client_id.data,
+                           account->client_id.len);
+
+    return ngx_sprintf(p, "\",endpoint=\"%V\",scope=\"%V\"} 1\n",
+                       &account->endpoint->url, &account->scope);
+}
+
+
+static u_char *
+ngx_http_bog_prometheus_histogram(ngx_http_bog_metric_t *metric,
+    ngx_http_bog_report_t *rp, u_char *p)
+{
+    ngx_str_t                 *name;
+    ngx_uint_t                 i;
+    ngx_atomic_uint_t          count;
+    ngx_http_bog_histogram_t  *h;
+
+    h = (ngx_http_bog_histogram_t *) ((u_char *) rp->metrics
+                                      + metric->offset);
+    name = &metric->name;
+    count = 0;
+
+    for (i = 0; i < NGX_HTTP_BOG_BUCKETS; i++) {
+        count += h->buckets[i];
+
+        p = ngx_http_bog_prometheus_source(p, name, "_bucket", rp);
+        p = ngx_http_bog_prometheus_label(p, "le",
+                                          &ngx_http_bog_bound_names[i]);
+        p = ngx_http_bog_prometheus_value(p, count);
+    }
+
+    p = ngx_http_bog_prometheus_source(p, name, "_sum", rp);
+    p = ngx_http_bog_prometheus_seconds(p, (int64_t) h->sum);
+    p = ngx_http_bog_prometheus_source(p, name, "_count", rp);
+
+    return ngx_http_bog_prometheus_value(p, count);
+}
+
+
+/*
+ * Writes the metric and the source, and leaves the list of labels open.  There
+ * are some sixty samples a source, so what follows copies and formats nothing.
+ */
 
 static u_char *
 ngx_http_bog_prometheus_source(u_char *p, ngx_str_t *name, char *suffix,
-    size_t len, ngx_http_bog_report_t *rp)
+    ngx_http_bog_report_t *rp)
 {
-    ngx_str_t  *label;
-
-    label = &rp->account->label;
-
     p = ngx_cpymem(p, name->data, name->len);
-    p = ngx_cpymem(p, suffix, len);
+    p = ngx_cpymem(p, suffix, ngx_strlen(suffix));
 
     *p++ = '{';
 
-    return ngx_cpymem(p, label->data, label->len);
+    return ngx_cpymem(p, rp->account->label.data, rp->account->label.len);
 }
 
 
@@ -272,11 +350,7 @@ static u_char *
 ngx_http_bog_prometheus_label(u_char *p, char *name, ngx_str_t *value)
 {
     *p++ = ',';
-
-    while (*name) {
-        *p++ = *name++;
-    }
-
+    p = ngx_cpymem(p, name, ngx_strlen(name));
     *p++ = '=';
     *p++ = '"';
     p = ngx_cpymem(p, value->data, value->len);
@@ -305,187 +379,12 @@ ngx_http_bog_prometheus_value(u_char *p, ngx_atomic_uint_t value)
 
 
 static u_char *
-ngx_http_bog_prometheus_number(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p, ngx_atomic_uint_t value)
+ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms)
 {
-    p = ngx_http_bog_prometheus_source(p, &metric->name, "", 0, rp);
-
-    return ngx_http_bog_prometheus_value(p, value);
-}
-
-
-/* what has not happened yet has no sample */
-
-static u_char *
-ngx_http_bog_prometheus_moment(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p, int64_t ms)
-{
-    if (ms == 0) {
-        return p;
-    }
-
-    p = ngx_http_bog_prometheus_source(p, &metric->name, "", 0, rp);
-
     *p++ = '}';
     *p++ = ' ';
     p = ngx_http_bog_status_seconds(p, ms);
     *p++ = '\n';
 
     return p;
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    ngx_http_bog_account_t  *account;
-
-    account = rp->account;
-
-    p = ngx_http_bog_prometheus_source(p, &metric->name, "", 0, rp);
-    p = ngx_sprintf(p, ",client_id=\"");
-    p = ngx_http_bog_quote(p, account->client_id.data,
-                           account->client_id.len);
-
-    return ngx_sprintf(p, "\",endpoint=\"%V\",scope=\"%V\"} 1\n",
-                       &account->endpoint->url, &account->scope);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_valid(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_number(metric, rp, p,
-                                          rp->state != NGX_HTTP_BOG_MISSING);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_expiry(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_moment(metric, rp, p,
-                       rp->state == NGX_HTTP_BOG_MISSING ? 0 : rp->expires);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_next(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_moment(metric, rp, p, rp->next);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_fetching(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_number(metric, rp, p, rp->fetching);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_consecutive(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_number(metric, rp, p,
-                                          rp->record.policy.failures);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_succeeded(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_moment(metric, rp, p,
-                                          rp->record.obtained);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_failed(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_moment(metric, rp, p,
-                                          rp->record.failed.wall);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_held(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    return ngx_http_bog_prometheus_number(metric, rp, p,
-                                  ngx_http_bog_metrics_holding(rp->metrics));
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_counter(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    ngx_atomic_t  *counter;
-
-    counter = (ngx_atomic_t *) ((u_char *) rp->metrics + metric->offset);
-
-    return ngx_http_bog_prometheus_number(metric, rp, p, *counter);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_counters(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    ngx_uint_t     i;
-    ngx_atomic_t  *counters;
-
-    counters = (ngx_atomic_t *) ((u_char *) rp->metrics + metric->offset);
-
-    for (i = 0; i < metric->n; i++) {
-        p = ngx_http_bog_prometheus_source(p, &metric->name, "", 0, rp);
-        p = ngx_http_bog_prometheus_label(p, metric->label,
-                                          &metric->values[i]);
-        p = ngx_http_bog_prometheus_value(p, counters[i]);
-    }
-
-    return p;
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_histogram(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    ngx_str_t                 *name;
-    ngx_uint_t                 i;
-    ngx_atomic_uint_t          count;
-    ngx_http_bog_histogram_t  *h;
-
-    h = (ngx_http_bog_histogram_t *) ((u_char *) rp->metrics
-                                      + metric->offset);
-    name = &metric->name;
-    count = 0;
-
-    for (i = 0; i < NGX_HTTP_BOG_BUCKETS; i++) {
-        count += h->buckets[i];
-
-        p = ngx_http_bog_prometheus_source(p, name, "_bucket", 7, rp);
-        p = ngx_http_bog_prometheus_label(p, "le",
-                                          &ngx_http_bog_bound_names[i]);
-        p = ngx_http_bog_prometheus_value(p, count);
-    }
-
-    p = ngx_http_bog_prometheus_source(p, name, "_sum", 4, rp);
-
-    *p++ = '}';
-    *p++ = ' ';
-    p = ngx_http_bog_status_seconds(p, (int64_t) h->sum);
-    *p++ = '\n';
-
-    p = ngx_http_bog_prometheus_source(p, name, "_count", 6, rp);
-
-    return ngx_http_bog_prometheus_value(p, count);
 }
