@@ -8,12 +8,9 @@
 #include "ngx_http_bog_process.h"
 
 
-static ngx_uint_t ngx_http_bog_metrics_class(bog_failure_t *failure);
 static void ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h,
     ngx_msec_t ms);
 static ngx_http_bog_holder_t *ngx_http_bog_metrics_holder(
-    ngx_http_bog_metrics_t *m);
-static ngx_http_bog_holder_t *ngx_http_bog_metrics_claim(
     ngx_http_bog_metrics_t *m);
 
 
@@ -105,6 +102,8 @@ void
 ngx_http_bog_metrics_fetch(ngx_http_bog_metrics_t *m, bog_failure_t *failure,
     ngx_msec_t ms)
 {
+    ngx_uint_t  class;
+
     ngx_http_bog_metrics_observe(&m->fetch_time, ms);
 
     if (failure->error == BOG_ERROR_NONE) {
@@ -112,26 +111,18 @@ ngx_http_bog_metrics_fetch(ngx_http_bog_metrics_t *m, bog_failure_t *failure,
         return;
     }
 
-    ngx_http_bog_metrics_count(m->failures[
-                                       ngx_http_bog_metrics_class(failure)]);
-    ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_FAILURE]);
-}
+    class = ngx_http_bog_classes[failure->error];
 
+    if (failure->error == BOG_ERROR_HTTP
+        && (failure->status / 100 == 4 || failure->status / 100 == 5))
+    {
+        /* http_4xx and http_5xx have these places */
 
-static ngx_uint_t
-ngx_http_bog_metrics_class(bog_failure_t *failure)
-{
-    if (failure->error == BOG_ERROR_HTTP) {
-
-        switch (failure->status / 100) {
-        case 4:
-            return 4;
-        case 5:
-            return 5;
-        }
+        class = failure->status / 100;
     }
 
-    return ngx_http_bog_classes[failure->error];
+    ngx_http_bog_metrics_count(m->failures[class]);
+    ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_FAILURE]);
 }
 
 
@@ -154,15 +145,27 @@ ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h, ngx_msec_t ms)
 void
 ngx_http_bog_metrics_hold(ngx_http_bog_metrics_t *m)
 {
+    ngx_uint_t              i;
+    ngx_atomic_uint_t       pid;
     ngx_http_bog_holder_t  *holder;
 
     holder = ngx_http_bog_metrics_holder(m);
 
-    if (holder == NULL) {
-        holder = ngx_http_bog_metrics_claim(m);
+    /* take a free place, to which only this process writes from here on */
+
+    for (i = 0; holder == NULL && i < NGX_HTTP_BOG_HOLDERS; i++) {
+        pid = m->holders[i].pid;
+
+        if ((pid == 0 || ngx_http_bog_process_dead((ngx_pid_t) pid))
+            && ngx_atomic_cmp_set(&m->holders[i].pid, pid,
+                                  (ngx_atomic_uint_t) ngx_pid))
+        {
+            holder = &m->holders[i];
+            holder->requests = 0;
+        }
     }
 
-    /* with more processes than that, some of them do not tell */
+    /* if there are more processes than places, some are not counted */
 
     if (holder) {
         holder->requests++;
@@ -198,33 +201,6 @@ ngx_http_bog_metrics_holder(ngx_http_bog_metrics_t *m)
     for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
         if (m->holders[i].pid == (ngx_atomic_uint_t) ngx_pid) {
             return &m->holders[i];
-        }
-    }
-
-    return NULL;
-}
-
-
-/* only its owner writes to it from here on */
-
-static ngx_http_bog_holder_t *
-ngx_http_bog_metrics_claim(ngx_http_bog_metrics_t *m)
-{
-    ngx_uint_t              i;
-    ngx_atomic_uint_t       pid;
-    ngx_http_bog_holder_t  *holder;
-
-    for (i = 0; i < NGX_HTTP_BOG_HOLDERS; i++) {
-        holder = &m->holders[i];
-
-        pid = holder->pid;
-
-        if ((pid == 0 || ngx_http_bog_process_dead((ngx_pid_t) pid))
-            && ngx_atomic_cmp_set(&holder->pid, pid,
-                                  (ngx_atomic_uint_t) ngx_pid))
-        {
-            holder->requests = 0;
-            return holder;
         }
     }
 
