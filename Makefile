@@ -47,7 +47,8 @@ nginx: $(TREE)/Makefile
 	$(MAKE) -C "$$(cat $(TREE)/source)" \
 		-f $(abspath $(TREE))/Makefile binary
 
-$(TREE)/Makefile: config util/configure.sh $(TREE)/settings
+$(TREE)/Makefile: config util/configure.sh $(TREE)/settings \
+		src/ngx_http_bog_status.html
 	CC='$(CC)' CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' \
 		NGINX_FLAGS='$(NGINX_FLAGS)' ADD='$(ADD)' \
 		bash util/configure.sh '$(NGINX_SRC)' $(TREE)

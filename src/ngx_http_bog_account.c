@@ -284,10 +284,6 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
 
     *slot = account;
 
-    bmcf->longest = ngx_max(bmcf->longest,
-                            2 * (account->name.len + account->client_id.len)
-                            + account->endpoint->url.len
-                            + account->scope.len);
     return account;
 }
 

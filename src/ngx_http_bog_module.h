@@ -89,9 +89,6 @@ typedef struct {
     ngx_rbtree_t                  names;        /* of accounts */
     ngx_rbtree_node_t             names_sentinel;
 
-    size_t                        longest;      /* of the names, in all, of
-                                                   an account, escaped */
-
     ngx_array_t                   endpoints;    /* ngx_http_bog_endpoint_t * */
     ngx_array_t                   credentials;
                                             /* ngx_http_bog_credential_t * */

@@ -14,28 +14,20 @@ char  *ngx_http_bog_states[] = {
 };
 
 
-/* the master's; workers have those of the time when they were forked */
+/* the master's; workers have a copy of the time when they were forked */
 
-static ngx_uint_t          ngx_http_bog_loads;
-static ngx_http_bog_run_t  ngx_http_bog_run;
+ngx_http_bog_run_t  ngx_http_bog_run;
 
 
 void
 ngx_http_bog_report_loaded(void)
 {
-    if (ngx_http_bog_loads++ == 0) {
+    if (ngx_http_bog_run.since == 0) {
         ngx_http_bog_run.since = ngx_time();
         return;
     }
 
     ngx_http_bog_run.reloads++;
-}
-
-
-ngx_http_bog_run_t *
-ngx_http_bog_report_run(void)
-{
-    return &ngx_http_bog_run;
 }
 
 

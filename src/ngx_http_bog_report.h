@@ -52,14 +52,12 @@ typedef struct {
 } ngx_http_bog_run_t;
 
 
-extern char  *ngx_http_bog_states[];
+extern char                *ngx_http_bog_states[];
+extern ngx_http_bog_run_t   ngx_http_bog_run;
 
 
 /* Tells that a configuration has been loaded, in the master. */
 void ngx_http_bog_report_loaded(void);
-
-/* Returns what is known since then. */
-ngx_http_bog_run_t *ngx_http_bog_report_run(void);
 
 /* Reads the state of the source as it is now. */
 void ngx_http_bog_report_take(ngx_http_bog_report_t *report,

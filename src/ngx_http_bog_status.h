@@ -12,69 +12,46 @@
 
 
 /*
- * The answer is written piece by piece: with a thousand sources it is long,
- * and other requests must not wait for it.
+ * The whole answer is made at once, of reports that are taken at once, and
+ * nginx sends the chain of buffers like that of a file.
  */
 
-
-/* the longest piece is this long, and so many times the names in it */
-
-#define NGX_HTTP_BOG_PIECE        8192
-#define NGX_HTTP_BOG_PIECE_NAMES  16
-
-
-/* how much a source needs somebody to look at it */
-
-typedef enum {
-    NGX_HTTP_BOG_NO_TOKEN = 0,
-    NGX_HTTP_BOG_FAILING,                   /* refreshes fail */
-    NGX_HTTP_BOG_WELL,
-    NGX_HTTP_BOG_TROUBLES
-} ngx_http_bog_trouble_e;
-
-
-/* where the writing has come to */
-
 typedef struct {
-    ngx_http_bog_account_t  **accounts;
+    ngx_pool_t               *pool;
+
+    ngx_http_bog_report_t    *reports;
     ngx_uint_t                n;            /* of them */
+    size_t                    piece;        /* room for one of a source */
 
-    ngx_uint_t                part;         /* the format's own, from 0 */
-    ngx_uint_t                i;            /* account of the part */
-    ngx_uint_t                done;         /* the last piece is written */
-
-    ngx_http_bog_report_t     report;
-
-    /* of HTML: ngx_http_bog_trouble_e of each account, and how many of each */
-    u_char                   *troubles;
-    ngx_uint_t                counts[NGX_HTTP_BOG_TROUBLES];
+    ngx_chain_t              *out;
+    ngx_chain_t             **last;
+    ngx_buf_t                *buf;          /* the last one */
+    off_t                     length;
 } ngx_http_bog_writer_t;
 
 
 struct ngx_http_bog_format_s {
     ngx_str_t                 name;         /* of the argument */
     ngx_str_t                 type;         /* of media */
+    size_t                    type_len;     /* without parameters */
 
-    /* writes the next piece, which may be empty, but not the last one, and
-       returns its end */
-    u_char                 *(*write)(ngx_http_bog_writer_t *w, u_char *p);
+    ngx_int_t               (*write)(ngx_http_bog_writer_t *w);
 };
 
 
 extern ngx_http_bog_format_t  ngx_http_bog_json;
 extern ngx_http_bog_format_t  ngx_http_bog_prometheus;
-extern ngx_http_bog_format_t  ngx_http_bog_html;
 
 
 /* The directive. */
 char *ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
 
-/* Writes milliseconds, not less than none, as seconds. */
-u_char *ngx_http_bog_status_seconds(u_char *dst, int64_t ms);
-
-/* Writes a time, milliseconds since the epoch, in UTC (RFC 3339). */
-u_char *ngx_http_bog_status_time(u_char *dst, int64_t ms);
+/*
+ * Returns where the next piece goes, which has room for w->piece bytes; its
+ * writer sets w->buf->last.
+ */
+u_char *ngx_http_bog_status_room(ngx_http_bog_writer_t *w);
 
 
 #endif /* _NGX_HTTP_BOG_STATUS_H_INCLUDED_ */

@@ -39,15 +39,12 @@ typedef struct {
 } ngx_http_bog_metric_t;
 
 
-static u_char *ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w,
-    u_char *p);
+static ngx_int_t ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w);
 static u_char *ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w,
     u_char *p);
 static u_char *ngx_http_bog_prometheus_head(u_char *p, char *name, char *type,
     char *help);
 static u_char *ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
     ngx_http_bog_report_t *rp, u_char *p);
 static u_char *ngx_http_bog_prometheus_histogram(
     ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
@@ -63,6 +60,7 @@ static u_char *ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms);
 ngx_http_bog_format_t  ngx_http_bog_prometheus = {
     ngx_string("prometheus"),
     ngx_string("text/plain; version=0.0.4; charset=utf-8"),
+    sizeof("text/plain") - 1,
     ngx_http_bog_prometheus_write
 };
 
@@ -161,42 +159,47 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
 };
 
 
-static u_char *
-ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w, u_char *p)
+static ngx_int_t
+ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w)
 {
+    u_char                 *p;
+    ngx_uint_t              i;
     ngx_http_bog_metric_t  *metric;
 
-    metric = &ngx_http_bog_metrics[w->part];
+    for (metric = ngx_http_bog_metrics; metric->name.len; metric++) {
 
-    if (metric->name.len == 0) {
-        w->done = 1;
-        return ngx_http_bog_prometheus_globals(w, p);
+        for (i = 0; i < w->n; i++) {
+
+            p = ngx_http_bog_status_room(w);
+            if (p == NULL) {
+                return NGX_ERROR;
+            }
+
+            if (i == 0) {
+                p = ngx_http_bog_prometheus_head(p,
+                                                 (char *) metric->name.data,
+                                                 metric->type, metric->help);
+            }
+
+            w->buf->last = ngx_http_bog_prometheus_samples(metric,
+                                                           &w->reports[i], p);
+        }
     }
 
-    if (w->i == w->n) {
-        w->part++;
-        w->i = 0;
-        return p;
+    p = ngx_http_bog_status_room(w);
+    if (p == NULL) {
+        return NGX_ERROR;
     }
 
-    if (w->i == 0) {
-        p = ngx_http_bog_prometheus_head(p, (char *) metric->name.data,
-                                         metric->type, metric->help);
-    }
+    w->buf->last = ngx_http_bog_prometheus_globals(w, p);
 
-    ngx_http_bog_report_take(&w->report, w->accounts[w->i++]);
-
-    return ngx_http_bog_prometheus_samples(metric, &w->report, p);
+    return NGX_OK;
 }
 
 
 static u_char *
 ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w, u_char *p)
 {
-    ngx_http_bog_run_t  *run;
-
-    run = ngx_http_bog_report_run();
-
     p = ngx_http_bog_prometheus_head(p, "bog_build_info", "gauge",
                                      "Versions of the module and of nginx.");
     p = ngx_sprintf(p, "bog_build_info{version=\"" NGX_HTTP_BOG_VERSION "\","
@@ -204,11 +207,13 @@ ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w, u_char *p)
 
     p = ngx_http_bog_prometheus_head(p, "bog_start_time_seconds", "gauge",
                                      "When counting began.");
-    p = ngx_sprintf(p, "bog_start_time_seconds %T\n", run->since);
+    p = ngx_sprintf(p, "bog_start_time_seconds %T\n",
+                    ngx_http_bog_run.since);
 
     p = ngx_http_bog_prometheus_head(p, "bog_reloads_total", "counter",
                                      "Configurations loaded since then.");
-    p = ngx_sprintf(p, "bog_reloads_total %ui\n", run->reloads);
+    p = ngx_sprintf(p, "bog_reloads_total %ui\n",
+                    ngx_http_bog_run.reloads);
 
     p = ngx_http_bog_prometheus_head(p, "bog_sources", "gauge",
                                      "Sources in the configuration.");
@@ -229,10 +234,11 @@ static u_char *
 ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
     ngx_http_bog_report_t *rp, u_char *p)
 {
-    u_char        *number;
-    int64_t        ms;
-    ngx_uint_t     i;
-    ngx_atomic_t  *counter;
+    u_char                  *number;
+    int64_t                  ms;
+    ngx_uint_t               i;
+    ngx_atomic_t            *counter;
+    ngx_http_bog_account_t  *account;
 
     number = (u_char *) rp + metric->offset;
     counter = (ngx_atomic_t *) ((u_char *) rp->metrics + metric->offset);
@@ -240,7 +246,15 @@ ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
     switch (metric->kind) {
 
     case NGX_HTTP_BOG_INFO:
-        return ngx_http_bog_prometheus_info(metric, rp, p);
+        account = rp->account;
+
+        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
+        p = ngx_sprintf(p, ",client_id=\"");
+        p = ngx_http_bog_quote(p, account->client_id.data,
+                               account->client_id.len);
+
+        return ngx_sprintf(p, "\",endpoint=\"%V\",scope=\"%V\"} 1\n",
+                           &account->endpoint->url, &account->scope);
 
     case NGX_HTTP_BOG_NUMBER:
         p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
@@ -276,24 +290,6 @@ ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
     default: /* NGX_HTTP_BOG_HISTOGRAM */
         return ngx_http_bog_prometheus_histogram(metric, rp, p);
     }
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_info(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    ngx_http_bog_account_t  *account;
-
-    account = rp->account;
-
-    p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
-    p = ngx_sprintf(p, ",client_id=\"");
-    p = ngx_http_bog_quote(p, account->client_id.data,
-                           account->client_id.len);
-
-    return ngx_sprintf(p, "\",endpoint=\"%V\",scope=\"%V\"} 1\n",
-                       &account->endpoint->url, &account->scope);
 }
 
 
@@ -381,10 +377,5 @@ ngx_http_bog_prometheus_value(u_char *p, ngx_atomic_uint_t value)
 static u_char *
 ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms)
 {
-    *p++ = '}';
-    *p++ = ' ';
-    p = ngx_http_bog_status_seconds(p, ms);
-    *p++ = '\n';
-
-    return p;
+    return ngx_sprintf(p, "} %L.%03L\n", ms / 1000, ms % 1000);
 }

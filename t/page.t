@@ -1,5 +1,5 @@
 # The status page in a real browser: what it says, what it looks like, and that
-# it needs nothing else.  Pictures of it go to build/artefacts.
+# it needs nothing but the state.  Pictures of it go to build/artefacts.
 
 use strict;
 use warnings;
@@ -7,12 +7,13 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Digest::SHA 'sha256_base64';
 use File::Path 'make_path';
 use Test::More;
 
 use Bog::Bank;
 use Bog::Browser;
-use Bog::Client 'get';
+use Bog::Client qw(get header);
 use Bog::Leak;
 use Bog::Nginx;
 use Bog::Util qw(slurp wait_until);
@@ -28,8 +29,8 @@ unless (Bog::Browser::binary()) {
 
 my $secret = 's3cret-of-all';
 
-# as long as it may be, and nothing in it where a line could end
-my $long = 'a' x 254 . '&<';
+# as long as it may be, and HTML, and nothing in it where a line could end
+my $long = 'a' x 227 . q(<b>"&\\'</b><script>1</script>);
 
 my %id = (valid => 8282, failing => 8383, rejected => $long);
 my %bank = map { $_ => Bog::Bank->new } keys %id;
@@ -46,8 +47,10 @@ my $browser = Bog::Browser->new;
 
 ok($bank{failing}->wait_requests(2, 60), 'a refresh has failed');
 ok($bank{rejected}->wait_requests(1), 'credentials were rejected');
-ok(wait_until { status() =~ /cannot|without/ && status() =~ /503/ },
+ok(wait_until { get($nginx->port, '/json')->{body} =~ /"http_503"/ },
    'and nginx knows');
+
+subtest 'what it may run' => \&may_run;
 
 for my $look (['light', 1200, 0], ['dark', 1200, 1],
               ['phone-light', 390, 0], ['phone-dark', 390, 1]) {
@@ -55,6 +58,7 @@ for my $look (['light', 1200, 0], ['dark', 1200, 1],
 }
 
 subtest 'it stays fresh' => \&stays_fresh;
+subtest 'no sources' => \&no_sources;
 
 my $pid = $browser->{pid};
 $browser->stop;
@@ -73,7 +77,8 @@ sub gateway {
         conf    => join("\n", 'server {',
             'listen 127.0.0.1:%%PORT%%;',
             'bog_client_secret_file %%SECRET_main%%;',
-            'location = /status { bog_token off; bog_status; }',
+            'location = /status { bog_token off; bog_status html; }',
+            'location = /json { bog_token off; bog_status; }',
             (map { location($_) } sort keys %id), '}'),
     );
 
@@ -84,9 +89,11 @@ sub gateway {
 sub location {
     my $name = shift;
 
+    my $id = $id{$name} =~ s/(['\\])/\\$1/gr;
+
     return <<"END";
         location /$name {
-            bog_client_id       $id{$name};
+            bog_client_id       '$id';
             bog_token_endpoint  ${\ $bank{$name}->url };
             proxy_pass          http://127.0.0.1:${\ $bank{$name}->api_port };
             proxy_set_header    Authorization "Bearer \$bog_bearer_token";
@@ -97,19 +104,39 @@ END
 
 sub url { 'http://127.0.0.1:' . $nginx->port . '/status' }
 
-sub status { get($nginx->port, '/status?format=html')->{body} }
+# The policy names the script and the style, and lets nothing else run.
+
+sub may_run {
+    my $answer = get($nginx->port, '/status');
+
+    my %digest = map { my ($text) = $answer->{body} =~ m{<$_>(.*?)</$_>}s;
+                       $_ => 'sha256-' . sha256_base64($text) . '=' }
+                 qw(script style);
+
+    is(header($answer, 'Content-Security-Policy'),
+       "default-src 'none'; connect-src 'self'; script-src '$digest{script}'; "
+       . "style-src '$digest{style}'; img-src data:; frame-ancestors 'none'",
+       'the policy');
+}
 
 
-# As a browser asks for it, with no word of a format.
+# The page, once it has asked for the state.
+
+sub shown {
+    my $page = $browser->load(@_);
+
+    ok(wait_until { $page->evaluate('document.querySelector("h1").innerText') },
+       'it shows the state');
+
+    return $page;
+}
+
 
 sub looks {
     my ($name, $width, $dark) = @_;
 
-    my $page = $browser->load(url(), width => $width, dark => $dark,
-                              mobile => $width < 600);
-
-    # it is to hold still while it is looked at
-    $page->evaluate('window.stop()');
+    my $page = shown(url(), width => $width, dark => $dark,
+                     mobile => $width < 600);
 
     says($page);
     keeps_to_itself($page);
@@ -151,6 +178,31 @@ sub says {
         like($sources[$i][0], qr/^\Q$id\E\@127\.0\.0\.1/, 'its name');
         like($sources[$i][1], $state, 'its state');
     }
+
+    is($page->evaluate('document.querySelectorAll("main script, main b").length'),
+       0, 'no HTML of a name or of an error');
+
+    my %facts = @{ $page->evaluate('[...document.querySelector("dl").children]'
+        . '.flatMap(e => [...e.children].map(e => e.innerText))') };
+
+    my $failures = $facts{'Failures in a row'};
+    my $moment = qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n(?:in $span|$span ago)$/;
+
+    like(delete $facts{$_}, $moment, $_)
+        for 'Last failure', 'Next token request';
+
+    is_deeply(\%facts, {
+        'Its reason'               => 'the credentials were rejected, status '
+                                      . '401, error invalid_<b>client</b>',
+        'Failures in a row'        => $failures,
+        'Token requests'           => "failure $failures",
+        'Their failures'           => "rejected $failures",
+        'Requests that wait now'   => 0,
+        'Requests that waited'     => 'none',
+        'Requests without a token' => 'none',
+        "The API's answers 401"    => 0,
+        'Tokens dropped for them'  => 0,
+    }, 'all that is known of the first one');
 }
 
 
@@ -158,9 +210,9 @@ sub keeps_to_itself {
     my $page = shift;
 
     my %asked = map { $_ => 1 } @{ $page->{requests} };
-    delete @asked{url(), 'data:,'};
+    delete @asked{url(), url() . '?format=json', 'data:,'};
 
-    is_deeply([keys %asked], [], 'it asks for nothing but itself');
+    is_deeply([keys %asked], [], 'it asks for nothing but the state');
     is_deeply($page->{console}, [], 'no message on the console');
     is_deeply($page->{errors}, [], 'no error in a script');
 
@@ -239,16 +291,47 @@ sub is_pictured {
 }
 
 
+# It goes on asking, also where there is no answer.
+
 sub stays_fresh {
-    my $page = $browser->load(url());
+    my $page = shown(url());
 
     my $before = $page->evaluate('document.querySelector("header p").innerText');
     like($before, qr/^As of \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\. /, 'the time');
 
-    $page->wait_requests(1 + @{ $page->{requests} });
-
-    my @documents = grep { $_ eq url() } @{ $page->{requests} };
-
-    is(scalar(@documents), 2, 'it loads itself again');
+    ok(wait_until { $page->evaluate('document.querySelector("header p").innerText')
+                    ne $before }, 'it goes on');
     is_deeply($page->{console}, [], 'nothing to say about it');
+
+    my $headline = sub {
+        $page->evaluate('document.querySelector("h1").innerText')
+    };
+
+    my $conf = slurp($nginx->dir . '/nginx.conf');
+
+    $nginx->file('nginx.conf', $conf =~ s/bog_status html;/return 500;/r);
+    $nginx->reload;
+    ok(wait_until { $headline->() eq "\x{2715} The state cannot be read: status 500" },
+       'it says that it cannot ask');
+
+    $nginx->file('nginx.conf', $conf);
+    $nginx->reload;
+    ok(wait_until { $headline->() eq "\x{2715} 1 of 3 without a token" },
+       'and asks again');
+
+    $page->close;
+}
+
+
+sub no_sources {
+    my $nginx = Bog::Nginx->new(conf => <<'END')->start;
+        server { listen 127.0.0.1:%%PORT%%; location / { bog_status html; } }
+END
+    my $page = shown('http://127.0.0.1:' . $nginx->port . '/');
+
+    is($page->evaluate('document.title'), "\x{2713} No source is configured",
+       'its title');
+
+    $page->close;
+    is($nginx->stop, 0, 'nginx stops');
 }

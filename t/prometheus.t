@@ -82,11 +82,6 @@ sub gateway {
                 bog_status prometheus;
             }
 
-            # what Prometheus accepts decides
-            location = /status {
-                bog_status;
-            }
-
             @locations
         }
 END
@@ -161,7 +156,6 @@ sub no_token {
 
     $prometheus = Bog::Prometheus->new(
         target => '127.0.0.1:' . $nginx->port,
-        path   => '/status',
         rules  => "$examples/prometheus-alerts.yml");
 
     is($prometheus->wait_value('up', 1), 1, 'Prometheus takes them');

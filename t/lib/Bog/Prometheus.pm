@@ -46,7 +46,7 @@ sub is_there {
 }
 
 
-# %opt: target, path (/metrics), rules => a file.
+# %opt: target, rules => a file.
 
 sub new {
     my ($class, %opt) = @_;
@@ -74,7 +74,6 @@ sub new {
 sub _configure {
     my ($self, %opt) = @_;
 
-    my $path = $opt{path} // '/metrics';
     my $rules = $opt{rules} ? "rule_files: ['$opt{rules}']" : '';
 
     spew("$self->{dir}/prometheus.yml", <<"END");
@@ -85,7 +84,7 @@ global:
 $rules
 scrape_configs:
   - job_name: bog
-    metrics_path: $path
+    metrics_path: /metrics
     static_configs:
       - targets: ['$opt{target}']
 END
