@@ -18,7 +18,6 @@
 static size_t bog_oauth_put(unsigned char *dst, const char *text);
 static size_t bog_oauth_half(unsigned char *dst, const bog_str_t *src,
     int urlencode);
-static void bog_oauth_hex(char *dst, const unsigned char *src, size_t n);
 
 
 size_t
@@ -146,13 +145,19 @@ bog_oauth_digest(unsigned char digest[BOG_OAUTH_DIGEST_LEN],
 int
 bog_oauth_token_id(char id[16], const unsigned char *token, size_t len)
 {
+    size_t         i;
     unsigned char  digest[BOG_OAUTH_DIGEST_LEN];
+
+    static char    hex[] = "0123456789abcdef";
 
     if (!EVP_Digest(token, len, digest, NULL, EVP_sha256(), NULL)) {
         return -1;
     }
 
-    bog_oauth_hex(id, digest, 8);
+    for (i = 0; i < 8; i++) {
+        id[2 * i] = hex[digest[i] >> 4];
+        id[2 * i + 1] = hex[digest[i] & 0xf];
+    }
 
     return 0;
 }
@@ -198,17 +203,4 @@ bog_oauth_alnum(unsigned char ch)
     return (ch >= '0' && ch <= '9')
            || (ch >= 'A' && ch <= 'Z')
            || (ch >= 'a' && ch <= 'z');
-}
-
-
-static void
-bog_oauth_hex(char *dst, const unsigned char *src, size_t n)
-{
-    size_t       i;
-    static char  hex[] = "0123456789abcdef";
-
-    for (i = 0; i < n; i++) {
-        dst[2 * i] = hex[src[i] >> 4];
-        dst[2 * i + 1] = hex[src[i] & 0xf];
-    }
 }

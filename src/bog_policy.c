@@ -23,8 +23,8 @@
                                                tenth of its life */
 #define BOG_POLICY_DOUBT            7000    /* taken back within this */
 
-#define BOG_POLICY_SILENT_FIRST     1000    /* no answer; with the random part */
-#define BOG_POLICY_SILENT_MAX       8000    /* 10 seconds at most */
+#define BOG_POLICY_SILENT_FIRST     1000    /* no answer */
+#define BOG_POLICY_SILENT_MAX       8000    /* 10 s with the random part */
 
 #define BOG_POLICY_FAILED_FIRST     1000
 #define BOG_POLICY_FAILED_MAX      60000

@@ -167,8 +167,8 @@ ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
 
 
 /*
- * A status of 401 is about the credentials, and so are two error codes, whatever
- * the status (RFC 6749, 5.2).  Any other may be of a firewall, say.
+ * A status of 401 is about the credentials, and so are two error codes with any
+ * status (RFC 6749, 5.2).  Another refusal may be that of a firewall, say.
  */
 
 static void

@@ -175,9 +175,9 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
 /*
  * Returns the directive that keeps the request from being held, or NULL.  The
- * connections that nginx closes when it runs out of them, at the last sixteenth,
- * count as free.  The descriptors with the highest numbers are left to others: no system call is
- * needed to see that one of them is in use.
+ * connections that nginx closes when it runs out of them, at the last
+ * sixteenth, count as free.  The descriptors with the highest numbers are left
+ * to others: no system call is needed to see that one of them is in use.
  */
 
 static char *

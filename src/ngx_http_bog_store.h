@@ -193,9 +193,9 @@ typedef ngx_int_t (*ngx_http_bog_change_pt)(ngx_http_bog_area_t *next,
 
 /*
  * Changes what the workers share, by one of the handlers below, which may be
- * called several times.  Returns what the handler returns: NGX_OK where there is
- * a change; or NGX_AGAIN, which is logged, where too many processes have been
- * stopped in the middle of a change, and nothing is changed.
+ * called several times.  Returns what the handler returns: NGX_OK where there
+ * is a change; or NGX_AGAIN, which is logged, where too many processes have
+ * been stopped in the middle of a change, and nothing is changed.
  */
 ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
     ngx_http_bog_change_pt handler, ngx_http_bog_change_t *change);
@@ -235,8 +235,8 @@ ngx_int_t ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
 
 /*
  * Publishes a failure and ends the lease, unless it was lost.  Of the addresses
- * only the one that "first" names is kept, to begin with.  Needs lease, failure,
- * code, told, addrs, now.
+ * only the one that "first" names is kept, to begin with.  Needs lease,
+ * failure, code, told, addrs, now.
  */
 ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
     ngx_http_bog_change_t *change);

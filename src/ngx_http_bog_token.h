@@ -58,9 +58,9 @@ int64_t ngx_http_bog_mono(void);
 #endif
 
 /*
- * Copies the token, with one reference, and the record from the store.  Returns
- * NULL where memory is out; *old is a copy of the token before it, or NULL where
- * there is none.
+ * Copies the token, with one reference, and the record from the store.
+ * Returns NULL where memory is out; *old is a copy of the token before it, or
+ * NULL where there is none.
  */
 ngx_http_bog_token_t *ngx_http_bog_token_copy(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, ngx_atomic_uint_t *version,

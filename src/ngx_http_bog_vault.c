@@ -25,7 +25,6 @@ struct ngx_http_bog_vault_s {
 };
 
 
-static void ngx_http_bog_vault_cleanup(void *data);
 static ssize_t ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file,
     u_char *buf, size_t size);
 static ngx_int_t ngx_http_bog_secret_check_file(ngx_conf_t *cf,
@@ -49,16 +48,9 @@ ngx_http_bog_vault_create(ngx_pool_t *pool)
     vault->chunks = NULL;
     vault->log = pool->log;
 
-    cln->handler = ngx_http_bog_vault_cleanup;
+    cln->handler = ngx_http_bog_vault_empty;
 
     return vault;
-}
-
-
-static void
-ngx_http_bog_vault_cleanup(void *data)
-{
-    ngx_http_bog_vault_empty(data);
 }
 
 
@@ -99,8 +91,10 @@ ngx_http_bog_vault_alloc(ngx_http_bog_vault_t *vault, size_t size)
 
 
 void
-ngx_http_bog_vault_empty(ngx_http_bog_vault_t *vault)
+ngx_http_bog_vault_empty(void *data)
 {
+    ngx_http_bog_vault_t *vault = data;
+
     ngx_http_bog_chunk_t  *chunk;
 
     for ( ;; ) {

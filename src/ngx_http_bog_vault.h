@@ -27,7 +27,7 @@ ngx_http_bog_vault_t *ngx_http_bog_vault_create(ngx_pool_t *pool);
 u_char *ngx_http_bog_vault_alloc(ngx_http_bog_vault_t *vault, size_t size);
 
 /* Wipes and returns all that was allocated. */
-void ngx_http_bog_vault_empty(ngx_http_bog_vault_t *vault);
+void ngx_http_bog_vault_empty(void *vault);
 
 /*
  * Reads a secret from the file into the vault, less one line end.  Complains

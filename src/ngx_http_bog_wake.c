@@ -130,35 +130,4 @@ ngx_http_bog_wake_works(void)
 }
 
 
-#else
-
-
-ngx_int_t
-ngx_http_bog_wake_init_module(ngx_cycle_t *cycle)
-{
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_wake_init_process(ngx_cycle_t *cycle, void (*handler)(void))
-{
-    return NGX_OK;
-}
-
-
-void
-ngx_http_bog_wake(void)
-{
-    /* void */
-}
-
-
-ngx_uint_t
-ngx_http_bog_wake_works(void)
-{
-    return 0;
-}
-
-
 #endif
