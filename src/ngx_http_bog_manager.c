@@ -38,8 +38,7 @@ typedef struct {
 
 
 static void ngx_http_bog_manager_woken(void);
-static void ngx_http_bog_manager_timer_handler(ngx_event_t *ev);
-static void ngx_http_bog_manager_run(void);
+static void ngx_http_bog_manager_run(ngx_event_t *ev);
 static ngx_int_t ngx_http_bog_manager_walk(ngx_http_bog_main_conf_t *bmcf,
     ngx_uint_t batch);
 static void ngx_http_bog_manager_patience(ngx_http_bog_walk_t *walk);
@@ -81,8 +80,7 @@ ngx_http_bog_manager(void *data)
 
         ident[3] = (void *) -1;
 
-        ngx_http_bog_manager_timer.handler =
-            ngx_http_bog_manager_timer_handler;
+        ngx_http_bog_manager_timer.handler = ngx_http_bog_manager_run;
         ngx_http_bog_manager_timer.data = ident;
         ngx_http_bog_manager_timer.log = ngx_cycle->log;
 
@@ -96,7 +94,7 @@ ngx_http_bog_manager(void *data)
         return NGX_HTTP_BOG_MANAGER_IDLE;
     }
 
-    ngx_http_bog_manager_run();
+    ngx_http_bog_manager_run(&ngx_http_bog_manager_timer);
 
     return NGX_HTTP_BOG_MANAGER_LOOK;
 }
@@ -113,17 +111,10 @@ ngx_http_bog_manager_woken(void)
 }
 
 
-static void
-ngx_http_bog_manager_timer_handler(ngx_event_t *ev)
-{
-    ngx_http_bog_manager_run();
-}
-
-
 /* caches may have their turn between two batches */
 
 static void
-ngx_http_bog_manager_run(void)
+ngx_http_bog_manager_run(ngx_event_t *ev)
 {
     if (ngx_http_bog_manager_walk(ngx_http_bog_manager_bmcf,
                                   NGX_HTTP_BOG_MANAGER_BATCH)
