@@ -174,10 +174,11 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
 
 /*
- * Returns the directive that keeps the request from being held, or NULL.  The
- * connections that nginx closes when it runs out of them, at the last
- * sixteenth, count as free.  The descriptors with the highest numbers are left
- * to others: no system call is needed to see that one of them is in use.
+ * Returns the directive that keeps the request from being held, or NULL.  At
+ * the last sixteenth of its connections nginx closes those that it may, idle
+ * and new ones: they count as free, and the sixteenth is left.  The descriptors
+ * with the highest numbers are left to others: no system call is needed to see
+ * that one of them is in use.
  */
 
 static char *
@@ -193,7 +194,7 @@ ngx_http_bog_hold_limit(ngx_connection_t *c)
                                                      : RLIM_INFINITY;
     }
 
-    spare = ngx_max(NGX_HTTP_BOG_SPARE, ngx_cycle->connection_n / 16);
+    spare = NGX_HTTP_BOG_SPARE + ngx_cycle->connection_n / 16;
 
     if (ngx_cycle->free_connection_n + ngx_cycle->reusable_connections_n
         < ngx_min(spare, ngx_cycle->connection_n / 4))
