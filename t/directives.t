@@ -155,7 +155,7 @@ my @rows = (
     ['bog_client_auth', "$id bog_client_secret_file $dir/plus; "
      . http('basic'), $token,
      'basic', basic('one:a+b'), 'basic_urlencoded', basic('one:a%2Bb')],
-    ['bog_token', "$both " . http('none'), $token,
+    ['bog_token', "$both bog_wait_timeout 500ms; " . http('none'), $token,
      'required', 503, 'optional', ''],
     ['bog_token', "$both " . http('uri'), $token,
      'off', '', 'required', '/uri'],
