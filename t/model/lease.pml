@@ -20,8 +20,11 @@
  *   - a fetch begins only where one is due: since the last token was
  *     published, it has ended, its refresh has come, or the API rejected it;
  *   - a token never takes the place of one that was asked for later;
- *   - only the very token that was rejected is dropped;
- *   - nobody is refused who has seen a valid token.
+ *   - only the very token that was rejected is withheld, until a fetch ends:
+ *     from then on, and where a run ends, the newest token is given out, if
+ *     its time has not ended;
+ *   - a failed fetch ends no hold that the next one may still help;
+ *   - no request is refused while there is a token whose time has not ended.
  *
  * The variants:
  *   POLL       no eventfd: the watch timer has to find it all
@@ -29,7 +32,8 @@
  *              nobody dies (KILLS and STOPS 0)
  *   RELOAD     workers 0 and 1 are asked to exit, 2 and 3 come
  *   REQUESTS, KILLS, STOPS (in mid-fetch, for a time or for ever), ENDS (of a
- *   token's time), REFRESHES, REJECTS: how many of each
+ *   token's time), REFRESHES, REJECTS, HICCUPS (a fetch is released, or fails
+ *   and the next one comes in time for those that wait): how many of each
  *
  * The faults, each of which has to be found:
  *   WAKE_ONE        one other worker is woken, not all
@@ -40,8 +44,12 @@
  *   RELEASE_ANY     a fetch frees the lease of another
  *   PUBLISH_LATE    who has lost the lease publishes whatever he has
  *   PUBLISH_MINE    who has the lease publishes whatever he has
- *   REJECT_ANY      the token that is there is dropped, not the one rejected
- *   REJECT_FORGETS  a dropped token leaves no trace of when it was asked for
+ *   REJECT_ANY      the token that is there is withheld, not the one rejected
+ *   REJECT_WAITS    a rejected token is withheld, but no fetch becomes due
+ *   REJECT_DROPS    a failed fetch drops the token that is withheld
+ *   FAIL_KEEPS      a failed fetch leaves the token withheld
+ *   RELEASE_KEEPS   a fetch that is released leaves the token withheld
+ *   FAIL_ALL        a failed fetch ends all holds
  *   ACQUIRE_BLIND   whether a fetch is due is known from one's own copy only
  *   NO_KILL_0       it is not looked whether the owner of the lease lives, and
  *                   there is no deadline
@@ -65,6 +73,9 @@
 #ifndef REJECTS
 #define REJECTS    0
 #endif
+#ifndef HICCUPS
+#define HICCUPS    0
+#endif
 
 #ifdef RELOAD
 #define WORKERS    4
@@ -74,23 +85,25 @@
 
 /*
  * The record.  A token is known by its place among all that were asked for:
- * one with a greater number lives longer.  "version" is who has not seen it.
+ * one with a greater number lives longer.  "version" is who has not seen it;
+ * the copy of a worker that has seen it is the record itself.
+ *
+ * The lease needs no number: a worker has one fetch at a time.
  */
 
 byte  token;                    /* 0: none yet */
-bool  dropped;
-byte  failures;                 /* ever */
+bool  withheld;                 /* the API has rejected it */
+byte  failed;                   /* who waits and has not seen a failure */
 byte  lease_pid;                /* 0: free */
-byte  lease_id;
 bool  lease_over;               /* its deadline has passed */
-bool  backoff;                  /* no fetch before its time */
+bool  backoff;                  /* no fetch before its time, */
+bool  far;                      /* which is too late for those that wait */
 
 byte  unseen;                   /* workers whose version is another */
 bool  waited;                   /* somebody has said so */
 
 /* time and the bank */
 
-byte  asked;                    /* tokens asked for */
 byte  ended;                    /* this token and those before are too old */
 bool  refresh;                  /* is due */
 
@@ -102,7 +115,8 @@ bool  refresh;                  /* is due */
 
 #define SUCCESS    0
 #define FAILURE    1
-#define ABORTED    2
+#define HICCUP     2
+#define ABORTED    3
 
 #define GOES_ON    0
 #define STOPPED    1
@@ -113,8 +127,9 @@ byte  edge;                     /* whose eventfd is ready */
 bool  killed[WORKERS];
 byte  stopped[WORKERS];
 bool  quit[WORKERS];
-byte  held[WORKERS];            /* requests */
+byte  waiting;                  /* who holds requests, or is about to */
 byte  fetch[WORKERS];
+byte  born[WORKERS];            /* the token that was asked for */
 bool  late[WORKERS];            /* has outlived the lease of its fetch */
 
 /* what the world still may do */
@@ -126,6 +141,7 @@ byte  ends = ENDS;
 byte  refreshes = REFRESHES;
 byte  tries = REFRESHES * 2;    /* to refresh with no request that waits */
 byte  rejects = REJECTS;
+byte  hiccups = HICCUPS;
 bool  reloads;
 bool  enough;
 bool  over;
@@ -144,17 +160,18 @@ bool  due = true;               /* a fetch, for a reason */
 #define PLACE(p)     (((p) - 1) % WORKERS)
 #define EXISTS(p)    (self[PLACE(p)] == (p))
 
-#define VALID        (token > ended && !dropped)
-#define MINE         (lease_pid == self[me] && lease_id == id)
+#define VALID        (token > ended)
+#define USABLE       (VALID && !withheld)
+#define MINE         (lease_pid == self[me])
 
 /* bog_policy_next() */
 #ifdef ACQUIRE_BLIND
-#define DUE          (!backoff && (!SEEN_VALID || refresh))
+#define DUE          (!backoff && (!seen || refresh))
 #else
 #define DUE          (!backoff && (!VALID || refresh))
 #endif
 
-/* ngx_http_bog_lease_free() */
+/* ngx_http_bog_store_leased() */
 #ifdef NO_KILL_0
 #define FREE         (lease_pid == 0)
 #else
@@ -162,33 +179,21 @@ bool  due = true;               /* a fetch, for a reason */
 #endif
 
 #define FETCHES(w)   (fetch[w] != NO_FETCH && !late[w])
+#define MAX(a, b)    ((a) > (b) -> (a) : (b))
 
 #ifdef RELOAD
 #define FETCHERS     (FETCHES(0) + FETCHES(1) + FETCHES(2) + FETCHES(3))
+#define LAST_BORN    MAX(MAX(born[0], born[1]), MAX(born[2], born[3]))
 #else
 #define FETCHERS     (FETCHES(0) + FETCHES(1) + FETCHES(2))
+#define LAST_BORN    MAX(MAX(born[0], born[1]), born[2])
 #endif
 
-/* what this worker has seen of the record */
-#define SEEN_VALID   (s_token > ended && !s_dropped)
+#define RUNS(w)      (self[w] != 0 && stopped[w] == GOES_ON)
+#define HOLDS(w)     HAS(waiting, w)
 
 
-/* ngx_http_bog_source_sync() */
-
-inline sync()
-{
-    if
-    :: HAS(unseen, me) ->
-        s_token = token;
-        s_dropped = dropped;
-        s_failures = failures;
-        unseen = unseen & ~BIT(me)
-    :: else
-    fi
-}
-
-
-/* ngx_http_bog_source_begin(), ngx_http_bog_store_acquire() */
+/* ngx_http_bog_source_begin(), ngx_http_bog_change_acquire() */
 
 inline acquire()
 {
@@ -197,9 +202,7 @@ inline acquire()
         :: fetch[me] == NO_FETCH && FREE && DUE ->
             assert(due);
             lease_pid = self[me];
-            lease_id++;
             lease_over = false;
-            id = lease_id;
             fetch[me] = BEGUN;
             unseen = ALL;
             assert(FETCHERS == 1)
@@ -209,34 +212,42 @@ inline acquire()
 }
 
 
-/* a request goes on with the token; of one it is seen what the API says */
+/* a request goes on with the token; of one, the worker sees the API's answer */
 
 inline give()
 {
     if
     :: rejects > 0 && given == 0 ->
-        given = s_token;
+        given = token;
         given_by = me
     :: else
     fi
 }
 
 
-/* ngx_http_bog_source_deliver() */
+/* ngx_http_bog_source_sync(), ngx_http_bog_source_deliver() */
 
 inline deliver()
 {
-    if
-    :: held[me] > 0 && (SEEN_VALID || s_failures != remembered) ->
-        held[me] = 0;
-        remembered = 0;
+    unseen = unseen & ~BIT(me);
 
-        if
-        :: SEEN_VALID -> give()
-        :: else
-        fi
+    if
+    :: HOLDS(me) && USABLE ->
+        waiting = waiting & ~BIT(me);
+        give()
+
+#ifdef FAIL_ALL
+    :: HOLDS(me) && !USABLE && HAS(failed, me) ->
+#else
+    :: HOLDS(me) && !USABLE && HAS(failed, me) && far ->
+#endif
+        assert(far && newest <= ended);
+        waiting = waiting & ~BIT(me)
+
     :: else
-    fi
+    fi;
+
+    failed = failed & ~BIT(me)
 }
 
 
@@ -271,7 +282,7 @@ inline look()
 {
     d_step {
         if
-        :: HAS(unseen, me) || s_failures != remembered -> edge = edge | BIT(me)
+        :: HAS(unseen, me) || HAS(failed, me) -> edge = edge | BIT(me)
         :: else
         fi
     }
@@ -297,102 +308,120 @@ inline await()
 inline await_again()
 {
     if
-    :: held[me] > 0 -> await()
+    :: HOLDS(me) -> await()
     :: else
     fi
 }
 
 
-/* a request: ngx_http_bog_hold_handler() */
+/*
+ * A request: ngx_http_bog_hold_handler().  The worker asks to be woken for the
+ * first one that waits.
+ */
 
 inline request()
 {
     d_step {
-        sync();
+        unseen = unseen & ~BIT(me);
+        seen = USABLE;
+        first = !HOLDS(me);
 
         if
-        :: held[me] == 0 -> remembered = s_failures
-        :: else
+        :: seen -> give()
+        :: else -> waiting = waiting | BIT(me)
         fi
     }
 
     if
-    :: SEEN_VALID ->
-        give()
-
+    :: seen
     :: else ->
         acquire();
-        d_step { later = (fetch[me] == NO_FETCH && backoff); sync() }
+
+        d_step {
+            unseen = unseen & ~BIT(me);
+            seen = USABLE;
+            later = (fetch[me] == NO_FETCH && backoff && far);
+
+            if
+            :: seen ->
+                give();
+#ifdef LOOK_ONCE
+                assert(false)           /* refused */
+#endif
+            :: else ->
+                assert(!later || newest <= ended)
+            fi
+        }
 
         if
-#ifndef LOOK_ONCE
-        :: SEEN_VALID ->
-            give()
-#else
-        :: SEEN_VALID ->
-            assert(!SEEN_VALID)         /* refused */
-#endif
-
-        :: !SEEN_VALID && later             /* refused: it would be too late */
-
-#ifdef NO_WATCH
-        :: atomic {
-            !SEEN_VALID && !later ->
-#else
-        :: atomic {
-            !SEEN_VALID ->
-#endif
-
-            /* ngx_http_bog_source_wait() */
-
-            held[me]++
-           }
+        :: !seen && first ->
             await()
-        fi;
 
-        later = false
-    fi
+        :: !seen && !first
+
+        :: seen || later ->
+
+            /* it is given the token, or refused, as it would be too late */
+
+            d_step {
+                if
+                :: first ->
+                    waiting = waiting & ~BIT(me);
+                    failed = failed & ~BIT(me)
+                :: else
+                fi
+            }
+        fi
+    fi;
+
+    d_step { seen = false; first = false; later = false }
 }
 
 
-/* ngx_http_bog_source_publish() of a token: ngx_http_bog_store_success() */
+/* ngx_http_bog_source_publish() of a token: ngx_http_bog_change_success() */
 
 inline success()
 {
     if
-    :: born <= ended ->
-        failure()
+    :: born[me] <= ended ->
+        failure(true)
 
 #if defined(PUBLISH_LATE)
-    :: born > ended && MINE && born <= token ->
+    :: born[me] > ended && MINE && born[me] <= token ->
 #elif defined(PUBLISH_MINE)
-    :: born > ended && !MINE && born <= token ->
+    :: born[me] > ended && !MINE && born[me] <= token ->
 #else
-    :: born > ended && born <= token ->
+    :: born[me] > ended && born[me] <= token ->
 #endif
-        free()
+        release()
 
     :: else ->
-        assert(born > newest);
-        newest = born;
-        token = born;
-        dropped = false;
+        assert(born[me] > newest);
+        newest = born[me];
+        token = born[me];
+        withheld = false;
         refresh = false;
         backoff = false;
+        far = false;
         due = false;
-        free();
+        release();
         unseen = ALL
     fi
 }
 
 
-inline free()
+/* ngx_http_bog_change_release() */
+
+inline release()
 {
     if
 #ifdef RELEASE_ANY
     :: true ->
 #else
     :: MINE ->
+#endif
+#ifndef RELEASE_KEEPS
+        withheld = false;
 #endif
         lease_pid = 0;
         lease_over = false;
@@ -404,14 +433,21 @@ inline free()
 }
 
 
-/* ngx_http_bog_store_failure() */
+/* ngx_http_bog_change_failure(), bog_policy_failure() */
 
-inline failure()
+inline failure(too_late)
 {
     if
     :: MINE ->
-        failures++;
+        failed = waiting;
         backoff = true;
+        far = too_late;
+#ifdef REJECT_DROPS
+        token = (withheld -> 0 : token);
+#endif
+#ifndef FAIL_KEEPS
+        withheld = false;
+#endif
         lease_pid = 0;
         lease_over = false;
         unseen = ALL
@@ -432,34 +468,38 @@ inline fetched(what)
 #endif
 
     d_step {
+        mine = MINE;
+
         if
         :: what == SUCCESS -> success()
-        :: what == FAILURE -> failure()
-        :: what == ABORTED -> free()
+        :: what == FAILURE -> failure(true)
+        :: what == HICCUP -> failure(false)
+        :: what == ABORTED -> release()
         fi;
 
+        assert(!mine || newest <= ended || USABLE);
+        mine = false;
         fetch[me] = NO_FETCH;
-        late[me] = false;
-        born = 0;
-        id = 0
+        born[me] = 0;
+        late[me] = false
     }
 
 #ifndef WAKE_FIRST
     wake();
 #endif
 
-    d_step { sync(); deliver() }
+    d_step { deliver() }
 
     /* ngx_http_bog_source_go_on() */
 
     if
-    :: held[me] > 0 -> acquire()
+    :: HOLDS(me) -> acquire()
     :: else
     fi
 }
 
 
-/* ngx_http_bog_store_reject() */
+/* ngx_http_bog_source_reject(), bog_policy_rejected() */
 
 inline reject()
 {
@@ -468,16 +508,18 @@ inline reject()
 
         if
 #ifdef REJECT_ANY
-        :: VALID ->
+        :: USABLE ->
 #else
-        :: VALID && token == given ->
+        :: USABLE && token == given ->
 #endif
             assert(token == given);
-            dropped = true;
-            due = true;
-#ifdef REJECT_FORGETS
-            token = 0;
+            withheld = true;
+#ifndef REJECT_WAITS
+            refresh = true;
 #endif
+            backoff = false;
+            far = false;
+            due = true;
             unseen = ALL
         :: else
         fi;
@@ -486,10 +528,8 @@ inline reject()
         given_by = 0
     }
 
-    d_step { sync() }
-
     if
-    :: s_dropped && (!quit[me] || held[me] > 0) -> acquire()
+    :: withheld && (!quit[me] || HOLDS(me)) -> acquire()
     :: else
     fi
 }
@@ -497,104 +537,108 @@ inline reject()
 
 proctype worker(byte me)
 {
-    byte  s_token, s_failures, remembered, id, born;
-    bool  s_dropped, later, woken;
+    bool  seen, first, later, mine, woken;
 
 start:
     {
         do
         /* workers that are new have no self before a reload */
 
-        :: atomic {
-            (requests > 0 && held[me] < 2 && self[me] != 0 && !quit[me]
-             && stopped[me] == GOES_ON) ->
-            requests--
-           }
+        :: atomic { requests > 0 && RUNS(me) && !quit[me] -> requests-- }
             request()
 
         /* ngx_http_bog_source_woken(), of the eventfd */
 
-        :: atomic {
-            HAS(edge, me) && self[me] != 0 && stopped[me] == GOES_ON ->
-            edge = edge & ~BIT(me)
+        :: d_step {
+            HAS(edge, me) && RUNS(me) ->
+            edge = edge & ~BIT(me);
+            deliver()
            }
-            d_step { sync(); deliver() }
             await_again()
 
 #ifndef NO_WATCH
         /* ngx_http_bog_source_watch_handler() */
 
-        :: atomic {
-            (held[me] > 0 && stopped[me] == GOES_ON
-             && (HAS(unseen, me) || SEEN_VALID || s_failures != remembered
+        :: d_step {
+            (HOLDS(me) && RUNS(me)
+             && (HAS(unseen, me) || USABLE || HAS(failed, me)
                  || (fetch[me] == NO_FETCH && FREE && DUE))) ->
-            sync();
             deliver()
            }
             await_again();
 
             if
-            :: held[me] > 0 -> acquire()
+            :: HOLDS(me) -> acquire()
             :: else
             fi
 #endif
 
-        /* ngx_http_bog_source_timer_handler() */
+        /* ngx_http_bog_source_task_handler() */
 
         :: atomic {
-            ((held[me] > 0
-              || (VALID && refresh && tries > 0 && self[me] != 0
-                  && !quit[me]))
-             && stopped[me] == GOES_ON
-             && fetch[me] == NO_FETCH && FREE && DUE) ->
-            sync();
+            (RUNS(me) && fetch[me] == NO_FETCH && FREE && DUE
+             && (HOLDS(me)
+                 || (!quit[me]
+                     && (withheld || (VALID && refresh && tries > 0))))) ->
 
             if
-            :: held[me] == 0 -> tries--
+            :: !HOLDS(me) && !withheld -> tries--
             :: else
-            fi
-           }
+            fi;
+
             acquire()
+           }
 
-        /* ngx_http_bog_source_beat(), ngx_http_bog_store_extend() */
+        /* of a worker that fetches: ngx_http_bog_change_extend() */
 
-        :: atomic {
-            (fetch[me] != NO_FETCH && stopped[me] == GOES_ON
-             && lease_over && MINE) ->
+        :: d_step {
+            fetch[me] != NO_FETCH && RUNS(me) && lease_over && MINE ->
             lease_over = false;
             late[me] = false;
             unseen = ALL;
             assert(FETCHERS == 1)
            }
 
-        :: atomic {
-            fetch[me] == BEGUN && stopped[me] == GOES_ON ->
-            asked++;
-            born = asked;
-            fetch[me] = ASKED
+        :: d_step {
+            fetch[me] == BEGUN && RUNS(me) ->
+            fetch[me] = ASKED;
+            born[me] = MAX(newest, LAST_BORN) + 1
            }
 
-        :: fetch[me] == ASKED && stopped[me] == GOES_ON ->
+        :: fetch[me] == ASKED && RUNS(me) ->
             fetched(SUCCESS)
 
-        :: fetch[me] != NO_FETCH && stopped[me] == GOES_ON ->
+        :: fetch[me] != NO_FETCH && RUNS(me) ->
             fetched(FAILURE)
 
-#ifdef RELOAD
-        /* worker_shutdown_timeout: ngx_http_bog_store_release() */
+#if HICCUPS > 0
+        :: atomic {
+            fetch[me] != NO_FETCH && RUNS(me) && hiccups > 0 ->
+            hiccups--
+           }
+            if
+            :: fetched(HICCUP)
+            :: fetched(ABORTED)
+            fi
+#endif
 
-        :: fetch[me] != NO_FETCH && stopped[me] == GOES_ON && quit[me] ->
-            held[me] = 0;
+#ifdef RELOAD
+        /* worker_shutdown_timeout: ngx_http_bog_change_release() */
+
+        :: d_step {
+            fetch[me] != NO_FETCH && RUNS(me) && quit[me] ->
+            waiting = waiting & ~BIT(me)
+           }
             fetched(ABORTED)
 
-        :: atomic {
-            quit[me] && held[me] == 0 && fetch[me] == NO_FETCH ->
+        :: d_step {
+            quit[me] && !HOLDS(me) && fetch[me] == NO_FETCH ->
             self[me] = 0
            }
             goto gone
 #endif
 
-        /* ngx_http_bog_source_reject(), of a token given to a request */
+        /* of a token given to a request */
 
         :: given > 0 && given_by == me && rejects > 0 ->
             reject()
@@ -610,8 +654,7 @@ start:
     /* dead, and known as such when the master has seen it */
 
     atomic {
-        s_token = 0; s_dropped = false; s_failures = 0; remembered = 0;
-        id = 0; born = 0; later = false; woken = false;
+        seen = false; first = false; later = false; woken = false;
         killed[me] = false;
 
         if
@@ -639,8 +682,10 @@ inline kill(w)
 {
     killed[w] = true;
     stopped[w] = GOES_ON;
-    held[w] = 0;
+    waiting = waiting & ~BIT(w);
+    failed = failed & ~BIT(w);
     fetch[w] = NO_FETCH;
+    born[w] = 0;
     late[w] = false
 }
 
@@ -652,7 +697,7 @@ inline kill(w)
 inline at_rest(w)
 {
     assert(self[w] == 0 || stopped[w] == FOR_EVER
-           || (held[w] == 0 && fetch[w] == NO_FETCH))
+           || (!HOLDS(w) && fetch[w] == NO_FETCH))
 }
 
 
@@ -736,10 +781,12 @@ proctype world()
         stops = 0;
         ends = 0;
         refreshes = 0;
-        rejects = 0
+        rejects = 0;
+        hiccups = 0
        }
 
     :: timeout ->
+        assert(newest <= ended || (token == newest && !withheld));
         at_rest(0);
         at_rest(1);
         at_rest(2);
