@@ -157,21 +157,17 @@ sub wait_requests { my $self = shift; $self->wait_count(requests => @_) }
 sub issue  { my $self = shift; $self->_call(issue => @_) }
 
 
-# The API has accepted nothing for a second then: the gateway would not blame a
-# token for the first 401s after that.
+# The API has accepted nothing for a second then, unless told not to wait: the
+# gateway would not blame a token for the first 401s after that.
 
 sub revoke {
-    my $self = shift;
+    my ($self, $token, $wait) = @_;
 
-    pass_time(1.2);
+    pass_time($wait // 1.2);
 
-    return $self->_call(revoke => @_);
+    return $self->_call(revoke => $token);
 }
 
-
-# The API says 401 to the last token of a client, for so many seconds.
-
-sub reject { my $self = shift; $self->_call(reject => @_) }
 
 sub stop   { $_[0]{child}->stop }
 
