@@ -81,7 +81,7 @@ subtest 'the version' => sub {
 
 subtest 'the date' => sub {
     my ($day, $month, $year) = slurp("$root/CHANGES")
-        =~ /\A\s*Changes with .* ([0-9]+) ([A-Z][a-z]+) ([0-9]+)$/m;
+        =~ /^Changes with nginx-bog .* ([0-9]+) ([A-Z][a-z]+) ([0-9]+)$/m;
 
     like($text, qr/\A\.Dd ${month}[a-z]* $day, $year$/m,
          'the manual is of the day of the version');
