@@ -169,6 +169,11 @@ sub revoke {
 }
 
 
+# The API says 401 to the last token of a client, for so many seconds.
+
+sub reject { my $self = shift; $self->_call(reject => @_) }
+
+
 sub stop   { $_[0]{child}->stop }
 
 sub _call  { my $self = shift; $self->{child}->call(@_) }
