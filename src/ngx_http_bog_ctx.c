@@ -18,8 +18,6 @@
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
 static ngx_http_bog_token_t *ngx_http_bog_first_token(ngx_http_request_t *r,
     ngx_http_bog_source_t *source);
-static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
-    ngx_http_bog_token_t *token);
 static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 static ngx_uint_t ngx_http_bog_ctx_rejected(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
@@ -144,7 +142,7 @@ ngx_http_bog_give_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
 }
 
 
-/* what most requests come to: all is well, and they ask once */
+/* what most requests come to: all is well, no fetch has failed */
 
 static ngx_http_bog_token_t *
 ngx_http_bog_first_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
@@ -156,15 +154,16 @@ ngx_http_bog_first_token(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         return NULL;
     }
 
+    source->fresh->refs++;
+
     ctx->source = source;
+    ctx->token = source->fresh;
     ctx->kept = source->fresh;
-    ctx->kept->refs++;
-
-    ngx_http_bog_set_token(ctx, source->fresh);
-
+    ctx->filled = ngx_current_msec;
+    ctx->looked = ngx_current_msec;
     ctx->given = 1;
 
-    return ctx->token;
+    return source->fresh;
 }
 
 
@@ -423,13 +422,6 @@ ngx_http_bog_fill_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now, ngx_uint_t any)
         }
     }
 
-    ngx_http_bog_set_token(ctx, token);
-}
-
-
-static void
-ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
-{
     if (token != ctx->token) {
         ctx->token = token;
         ctx->given = 0;

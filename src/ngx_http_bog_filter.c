@@ -62,6 +62,33 @@ ngx_http_bog_filter(ngx_http_request_t *r)
 {
     ngx_http_bog_ctx_t  *ctx;
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
+
+    if (ctx == NULL) {
+        return ngx_http_bog_may_recover(r) ? ngx_http_bog_filter_answer(r)
+                                           : ngx_http_next_header_filter(r);
+    }
+
+    /* most answers say nothing new: the token is accepted, as it was before */
+
+    if (r->upstream
+        && r->upstream->headers_in.status_n < NGX_HTTP_BAD_REQUEST
+        && ctx->retry_after == 0
+        && ctx->token
+        && ngx_http_bog_source_accepted(ctx->source, ctx->token))
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
+    return ngx_http_bog_filter_answer(r);
+}
+
+
+ngx_int_t
+ngx_http_bog_filter_answer(ngx_http_request_t *r)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
     ctx = ngx_http_bog_find_ctx(r);
 
     if (ctx == NULL) {

@@ -17,6 +17,9 @@
  */
 void ngx_http_bog_filter_init(void);
 
+/* The filter where there is something to do; seldom, and so a call of its own. */
+ngx_int_t ngx_http_bog_filter_answer(ngx_http_request_t *r);
+
 /*
  * nginx makes its chains of filters anew while it configures, in all of its
  * processes to come.  Where that fails in the middle, the old configuration

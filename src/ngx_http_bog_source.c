@@ -23,9 +23,8 @@
  * says of other requests, unless it says so of several, and accepts none.
  */
 
-#define NGX_HTTP_BOG_ACCEPTED       1100
-#define NGX_HTTP_BOG_ACCEPTED_NOTE  100
-#define NGX_HTTP_BOG_REFUSALS       3
+#define NGX_HTTP_BOG_ACCEPTED  (1000 + NGX_HTTP_BOG_ACCEPTED_NOTE)
+#define NGX_HTTP_BOG_REFUSALS  3
 
 
 typedef struct {
@@ -336,16 +335,7 @@ ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
 
     slot = source->slot;
 
-    if (slot->refusals) {
-        slot->refusals = 0;
-    }
-
-    if (slot->accepted == token->number
-        && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED_NOTE)
-    {
-        return;
-    }
-
+    slot->refusals = 0;
     slot->accepted = token->number;
     slot->accepted_msec = ngx_current_msec;
 

@@ -13,6 +13,11 @@
 #include "ngx_http_bog_token.h"
 
 
+/* milliseconds between two notes that the API has accepted a token */
+
+#define NGX_HTTP_BOG_ACCEPTED_NOTE  100
+
+
 /* one who waits for a token, or for the word that there is none */
 
 typedef struct ngx_http_bog_waiter_s  ngx_http_bog_waiter_t;
@@ -125,6 +130,13 @@ void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
  */
 ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
+
+/* Says whether ngx_http_bog_source_accept() would change nothing. */
+#define ngx_http_bog_source_accepted(source, token)                           \
+    ((source)->slot->refusals == 0                                            \
+     && (source)->slot->accepted == (token)->number                           \
+     && ngx_current_msec - (source)->slot->accepted_msec                      \
+        < NGX_HTTP_BOG_ACCEPTED_NOTE)
 
 /* The API has accepted the token, which a request was given. */
 void ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
