@@ -6,6 +6,7 @@
 
 #include "ngx_http_bog_resolve.h"
 
+#include <dlfcn.h>
 #include <ngx_channel.h>
 #include <pthread.h>
 
@@ -50,6 +51,7 @@ static ngx_int_t ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch);
 static ngx_http_bog_question_t *ngx_http_bog_resolve_question(ngx_str_t *name,
     int family);
 static ngx_int_t ngx_http_bog_resolve_open_pipe(void);
+static void ngx_http_bog_resolve_stay(void);
 static void *ngx_http_bog_resolve_thread(void *data);
 static void ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev);
 static void ngx_http_bog_resolve_timeout_handler(ngx_event_t *ev);
@@ -330,9 +332,27 @@ ngx_http_bog_resolve_open_pipe(void)
         return NGX_ERROR;
     }
 
+    ngx_http_bog_resolve_stay();
+
     ngx_queue_init(&ngx_http_bog_questions);
 
     return NGX_OK;
+}
+
+
+/*
+ * A worker that exits unloads its modules before exit() ends the threads: one
+ * whose answer comes in between would return to code that is gone.
+ */
+
+static void
+ngx_http_bog_resolve_stay(void)
+{
+    Dl_info  info;
+
+    if (dladdr(ngx_http_bog_pipe, &info)) {
+        (void) dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
+    }
 }
 
 

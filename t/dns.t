@@ -300,4 +300,39 @@ END
 };
 
 
+subtest 'an answer comes while the worker exits' => sub {
+    my $dir = File::Temp->newdir;
+
+    system('cc', '-shared', '-fPIC', '-O1', '-o', "$dir/exit.so",
+           "$FindBin::Bin/dns/exit.c", '-ldl') == 0
+        or plan skip_all => 'no compiler';
+
+    my $nginx = Bog::Nginx->new(
+        secret => { main => "s3cret\n" },
+        env    => { LD_PRELOAD => "$dir/exit.so" },
+        conf   => <<"END");
+        server {
+            listen 127.0.0.1:%%PORT%%;
+
+            bog_client_id           8282;
+            bog_client_secret_file  %%SECRET_main%%;
+            bog_token_endpoint      https://$name/;
+
+            location / {
+                proxy_pass http://127.0.0.1:%%PORT%%;
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+
+    $nginx->start;
+
+    my ($worker) = $nginx->workers;
+    ok(wait_until { @{[glob "/proc/$worker/task/*"]} > 1 }, 'a thread asks')
+        if -d '/proc/self/task';
+
+    ends($nginx);
+};
+
+
 done_testing;
