@@ -639,6 +639,13 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     u = r->upstream;
     fetch = ngx_http_bog_fetch_of(r);
 
+    /*
+     * The body went past nginx's buffer for subrequests, which would find it
+     * too small.
+     */
+
+    r->headers_out.content_length_n = 0;
+
     if (fetch->failure.error || rc == NGX_DONE) {
         return;
     }

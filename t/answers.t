@@ -660,6 +660,7 @@ for my $n (grep { defined $table[$_]{log} } 0 .. $#table) {
 ok(index($log, $mark) < 0, 'no body in the log')
     or diag substr $log, index($log, $mark) - 200, 300;
 ok(index($log, $secret) < 0, 'no secret in the log');
+ok(index($log, 'too big subrequest response') < 0, 'nor of a long token');
 
 diag sprintf '%d rows in %.1f s', scalar @table, now() - $start
     if $ENV{BOG_TIMES};
