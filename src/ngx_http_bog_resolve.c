@@ -221,7 +221,14 @@ ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch)
                                      &fetch->account->endpoint->host,
                                      n ? AF_INET : AF_UNSPEC);
         if (question == NULL) {
-            return NGX_ERROR;
+
+            if (n == 0) {
+                return NGX_ERROR;
+            }
+
+            /* the first one may do */
+
+            break;
         }
 
         fetch->asks[n].fetch = fetch;

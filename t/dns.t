@@ -14,7 +14,7 @@ use Bog::Bank;
 use Bog::Client qw(get header);
 use Bog::DNS;
 use Bog::Nginx;
-use Bog::Util qw(timeout wait_until);
+use Bog::Util qw(free_port timeout wait_until);
 
 my $name = 'oauth2.test';
 
@@ -300,38 +300,61 @@ END
 };
 
 
-subtest 'an answer comes while the worker exits' => sub {
+# An nginx that asks the system, with a library of ours before libc.
+
+sub preloaded {
+    my ($library, $url, $api) = @_;
+
     my $dir = File::Temp->newdir;
 
-    system('cc', '-shared', '-fPIC', '-O1', '-o', "$dir/exit.so",
-           "$FindBin::Bin/dns/exit.c", '-ldl') == 0
+    system('cc', '-shared', '-fPIC', '-O1', '-o', "$dir/preload.so",
+           "$FindBin::Bin/dns/$library", '-ldl') == 0
         or plan skip_all => 'no compiler';
 
     my $nginx = Bog::Nginx->new(
         secret => { main => "s3cret\n" },
-        env    => { LD_PRELOAD => "$dir/exit.so" },
+        env    => { LD_PRELOAD => "$dir/preload.so" },
         conf   => <<"END");
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      $url;
+
         server {
             listen 127.0.0.1:%%PORT%%;
 
-            bog_client_id           8282;
-            bog_client_secret_file  %%SECRET_main%%;
-            bog_token_endpoint      https://$name/;
-
             location / {
-                proxy_pass http://127.0.0.1:%%PORT%%;
+                proxy_pass http://127.0.0.1:$api;
                 proxy_set_header Authorization "Bearer \$bog_bearer_token";
             }
         }
 END
 
-    $nginx->start;
+    return $nginx->start;
+}
+
+
+subtest 'an answer comes while the worker exits' => sub {
+    my $nginx = preloaded('exit.c', "https://$name/", free_port());
 
     my ($worker) = $nginx->workers;
     ok(wait_until { @{[glob "/proc/$worker/task/*"]} > 1 }, 'a thread asks')
         if -d '/proc/self/task';
 
     ends($nginx);
+};
+
+
+subtest 'one thread, and no more' => sub {
+    my $bank = bank();
+    my $nginx = preloaded('thread.c',
+        "http://localhost:${\ $bank->port }$Bog::Bank::PATH",
+        $bank->api_port);
+
+    is(get($nginx->port, '/')->{status}, 200, 'with a token');
+    like($nginx->log, qr/pthread_create\(\) failed/, 'the log says so');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log(undef, except => qr/pthread_create\(\) failed/);
 };
 
 
