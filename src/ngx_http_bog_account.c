@@ -54,13 +54,9 @@ static ngx_int_t ngx_http_bog_account_state(ngx_conf_t *cf,
     ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static ngx_int_t ngx_http_bog_account_check(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
-static void ngx_http_bog_account_check_settings(ngx_conf_t *cf,
-    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
 static ngx_uint_t ngx_http_bog_setting_differs(
     ngx_http_bog_setting_t *setting, void *one, void *two);
 static ngx_uint_t ngx_http_bog_strings_differ(ngx_str_t *one, ngx_str_t *two);
-static ngx_uint_t ngx_http_bog_addresses_differ(
-    ngx_http_upstream_local_t *one, ngx_http_upstream_local_t *two);
 static ngx_uint_t ngx_http_bog_keyvals_differ(ngx_array_t *one,
     ngx_array_t *two);
 
@@ -113,6 +109,7 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     uint32_t                   hash;
     ngx_str_t                  key;
     ngx_http_bog_account_t    *account;
+    ngx_http_bog_setting_t    *setting;
     ngx_http_bog_main_conf_t  *bmcf;
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
@@ -137,11 +134,20 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     }
 
     if (account) {
-        if (make) {
-            ngx_http_bog_account_check_settings(cf, account, blcf);
+        blcf->source = account->source;
+
+        for (setting = ngx_http_bog_settings; make && setting->name; setting++)
+        {
+            if (ngx_http_bog_setting_differs(setting, account->blcf, blcf)) {
+                ngx_http_bog_conf_log(NGX_LOG_WARN, cf,
+                                      &blcf->client_id->place,
+                                      "locations that share the token of "
+                                      "client \"%V\" differ in \"%s\", that "
+                                      "of the first one is used",
+                                      &account->client_id, setting->name);
+            }
         }
 
-        blcf->source = account->source;
         return NGX_OK;
     }
 
@@ -686,30 +692,12 @@ ngx_http_bog_account_check(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 }
 
 
-static void
-ngx_http_bog_account_check_settings(ngx_conf_t *cf,
-    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf)
-{
-    ngx_http_bog_setting_t  *setting;
-
-    for (setting = ngx_http_bog_settings; setting->name; setting++) {
-
-        if (ngx_http_bog_setting_differs(setting, account->blcf, blcf)) {
-            ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &blcf->client_id->place,
-                                  "locations that share the token of client "
-                                  "\"%V\" differ in \"%s\", that of the first "
-                                  "one is used", &account->client_id,
-                                  setting->name);
-        }
-    }
-}
-
-
 static ngx_uint_t
 ngx_http_bog_setting_differs(ngx_http_bog_setting_t *setting, void *one,
     void *two)
 {
-    u_char  *p, *q;
+    u_char                     *p, *q;
+    ngx_http_upstream_local_t  *local, *local2;
 
     p = (u_char *) one + setting->offset;
     q = (u_char *) two + setting->offset;
@@ -720,8 +708,15 @@ ngx_http_bog_setting_differs(ngx_http_bog_setting_t *setting, void *one,
         return ngx_http_bog_strings_differ((ngx_str_t *) p, (ngx_str_t *) q);
 
     case NGX_HTTP_BOG_ADDRESS:
-        return ngx_http_bog_addresses_differ(*(ngx_http_upstream_local_t **) p,
-                                           *(ngx_http_upstream_local_t **) q);
+        local = *(ngx_http_upstream_local_t **) p;
+        local2 = *(ngx_http_upstream_local_t **) q;
+
+        if (local == NULL || local2 == NULL) {
+            return local != local2;
+        }
+
+        return ngx_http_bog_strings_differ(&local->addr->name,
+                                           &local2->addr->name);
 
     case NGX_HTTP_BOG_KEYVALS:
         return ngx_http_bog_keyvals_differ(*(ngx_array_t **) p,
@@ -738,18 +733,6 @@ ngx_http_bog_strings_differ(ngx_str_t *one, ngx_str_t *two)
 {
     return one->len != two->len
            || (one->len && ngx_strncmp(one->data, two->data, one->len) != 0);
-}
-
-
-static ngx_uint_t
-ngx_http_bog_addresses_differ(ngx_http_upstream_local_t *one,
-    ngx_http_upstream_local_t *two)
-{
-    if (one == NULL || two == NULL) {
-        return one != two;
-    }
-
-    return ngx_http_bog_strings_differ(&one->addr->name, &two->addr->name);
 }
 
 

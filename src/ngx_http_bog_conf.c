@@ -11,14 +11,8 @@
 
 static ngx_int_t ngx_http_bog_merge_credentials(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *prev, ngx_http_bog_loc_conf_t *conf);
-static void ngx_http_bog_merge_times(ngx_http_bog_loc_conf_t *prev,
-    ngx_http_bog_loc_conf_t *conf);
-static void ngx_http_bog_merge_ssl(ngx_http_bog_loc_conf_t *prev,
-    ngx_http_bog_loc_conf_t *conf);
 static ngx_int_t ngx_http_bog_add_member(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *conf, ngx_uint_t own);
-static void ngx_http_bog_check_use(ngx_conf_t *cf,
-    ngx_http_bog_loc_conf_t *blcf);
 static void ngx_http_bog_log_unpaired(ngx_conf_t *cf,
     ngx_http_bog_credential_t *cred);
 
@@ -152,8 +146,50 @@ ngx_http_bog_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_bog_merge_times(prev, conf);
-    ngx_http_bog_merge_ssl(prev, conf);
+    ngx_conf_merge_msec_value(conf->wait_timeout, prev->wait_timeout, 10000);
+
+    ngx_conf_merge_msec_value(conf->refresh_before, prev->refresh_before,
+                              60000);
+    ngx_conf_merge_msec_value(conf->max_lifetime, prev->max_lifetime,
+                              3600000);
+    ngx_conf_merge_msec_value(conf->default_lifetime, prev->default_lifetime,
+                              300000);
+
+    ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
+                              5000);
+    ngx_conf_merge_msec_value(conf->send_timeout, prev->send_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->read_timeout, prev->read_timeout, 10000);
+
+    ngx_conf_merge_ptr_value(conf->local, prev->local, NULL);
+
+    ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
+
+    /* more than nginx's 1: a cross-signed chain has two intermediates */
+
+    ngx_conf_merge_uint_value(conf->ssl_verify_depth, prev->ssl_verify_depth,
+                              5);
+
+    ngx_conf_merge_bitmask_value(conf->ssl_protocols, prev->ssl_protocols,
+                                 (NGX_CONF_BITMASK_SET
+                                  |NGX_SSL_TLSv1_2|NGX_SSL_TLSv1_3));
+
+    ngx_conf_merge_str_value(conf->ssl_ciphers, prev->ssl_ciphers, "DEFAULT");
+    ngx_conf_merge_str_value(conf->ssl_name, prev->ssl_name, "");
+    ngx_conf_merge_str_value(conf->ssl_trusted_certificate,
+                             prev->ssl_trusted_certificate, "");
+    ngx_conf_merge_str_value(conf->ssl_crl, prev->ssl_crl, "");
+
+    /* no data: not given, which is not the same as "" for its key */
+
+    if (conf->ssl_certificate.data == NULL) {
+        conf->ssl_certificate = prev->ssl_certificate;
+    }
+
+    ngx_conf_merge_str_value(conf->ssl_certificate_key,
+                             prev->ssl_certificate_key, "");
+
+    ngx_conf_merge_ptr_value(conf->ssl_conf_commands,
+                             prev->ssl_conf_commands, NULL);
 
     if (ngx_http_bog_add_member(cf, conf, own) != NGX_OK) {
         return NGX_CONF_ERROR;
@@ -214,63 +250,6 @@ ngx_http_bog_merge_credentials(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *prev,
 }
 
 
-static void
-ngx_http_bog_merge_times(ngx_http_bog_loc_conf_t *prev,
-    ngx_http_bog_loc_conf_t *conf)
-{
-    ngx_conf_merge_msec_value(conf->wait_timeout, prev->wait_timeout, 10000);
-
-    ngx_conf_merge_msec_value(conf->refresh_before, prev->refresh_before,
-                              60000);
-    ngx_conf_merge_msec_value(conf->max_lifetime, prev->max_lifetime,
-                              3600000);
-    ngx_conf_merge_msec_value(conf->default_lifetime, prev->default_lifetime,
-                              300000);
-
-    ngx_conf_merge_msec_value(conf->connect_timeout, prev->connect_timeout,
-                              5000);
-    ngx_conf_merge_msec_value(conf->send_timeout, prev->send_timeout, 5000);
-    ngx_conf_merge_msec_value(conf->read_timeout, prev->read_timeout, 10000);
-
-    ngx_conf_merge_ptr_value(conf->local, prev->local, NULL);
-}
-
-
-static void
-ngx_http_bog_merge_ssl(ngx_http_bog_loc_conf_t *prev,
-    ngx_http_bog_loc_conf_t *conf)
-{
-    ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
-
-    /* more than nginx's 1: a cross-signed chain has two intermediates */
-
-    ngx_conf_merge_uint_value(conf->ssl_verify_depth, prev->ssl_verify_depth,
-                              5);
-
-    ngx_conf_merge_bitmask_value(conf->ssl_protocols, prev->ssl_protocols,
-                                 (NGX_CONF_BITMASK_SET
-                                  |NGX_SSL_TLSv1_2|NGX_SSL_TLSv1_3));
-
-    ngx_conf_merge_str_value(conf->ssl_ciphers, prev->ssl_ciphers, "DEFAULT");
-    ngx_conf_merge_str_value(conf->ssl_name, prev->ssl_name, "");
-    ngx_conf_merge_str_value(conf->ssl_trusted_certificate,
-                             prev->ssl_trusted_certificate, "");
-    ngx_conf_merge_str_value(conf->ssl_crl, prev->ssl_crl, "");
-
-    /* no data: not given, which is not the same as "" for its key */
-
-    if (conf->ssl_certificate.data == NULL) {
-        conf->ssl_certificate = prev->ssl_certificate;
-    }
-
-    ngx_conf_merge_str_value(conf->ssl_certificate_key,
-                             prev->ssl_certificate_key, "");
-
-    ngx_conf_merge_ptr_value(conf->ssl_conf_commands,
-                             prev->ssl_conf_commands, NULL);
-}
-
-
 /*
  * A location makes a source when it passes requests on, or when it brings
  * credentials of its own and nothing is inside of it.  All others, a static
@@ -310,12 +289,13 @@ ngx_http_bog_add_member(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *conf,
 ngx_int_t
 ngx_http_bog_init_members(ngx_conf_t *cf)
 {
-    void                      *ctx;
-    ngx_int_t                  rc;
-    ngx_uint_t                 i, make;
-    ngx_http_bog_member_t     *member;
-    ngx_http_bog_loc_conf_t   *blcf;
-    ngx_http_bog_main_conf_t  *bmcf;
+    void                       *ctx;
+    ngx_int_t                   rc;
+    ngx_uint_t                  i, make;
+    ngx_http_bog_member_t      *member;
+    ngx_http_bog_loc_conf_t    *blcf;
+    ngx_http_bog_main_conf_t   *bmcf;
+    ngx_http_bog_credential_t  *cred;
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
@@ -335,7 +315,16 @@ ngx_http_bog_init_members(ngx_conf_t *cf)
 
                 rc = ngx_http_bog_account_get(cf, blcf, make);
 
-                ngx_http_bog_check_use(cf, blcf);
+                cred = blcf->client_id;
+
+                if (!cred->used) {
+                    cred->used = 1;
+
+                    ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &cred->place,
+                                          "no location passes requests on "
+                                          "with client id \"%V\", no token "
+                                          "is fetched for it", &cred->value);
+                }
             }
         }
 
@@ -346,26 +335,6 @@ ngx_http_bog_init_members(ngx_conf_t *cf)
     ngx_http_bog_vault_empty(bmcf->secrets);
 
     return rc;
-}
-
-
-static void
-ngx_http_bog_check_use(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
-{
-    ngx_http_bog_credential_t  *cred;
-
-    cred = blcf->client_id;
-
-    if (cred->used) {
-        return;
-    }
-
-    cred->used = 1;
-
-    ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &cred->place,
-                          "no location passes requests on with client id "
-                          "\"%V\", no token is fetched for it",
-                          &cred->value);
 }
 
 

@@ -27,8 +27,6 @@ struct ngx_http_bog_vault_s {
 
 static ssize_t ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file,
     u_char *buf, size_t size);
-static ngx_int_t ngx_http_bog_secret_check_file(ngx_conf_t *cf,
-    ngx_str_t *file, ngx_fd_t fd);
 static ngx_int_t ngx_http_bog_secret_check(ngx_conf_t *cf, ngx_str_t *file,
     u_char *p, size_t len);
 
@@ -172,9 +170,10 @@ static ssize_t
 ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file, u_char *buf,
     size_t size)
 {
-    size_t    len;
-    ssize_t   n;
-    ngx_fd_t  fd;
+    size_t           len;
+    ssize_t          n;
+    ngx_fd_t         fd;
+    ngx_file_info_t  fi;
 
     /* a FIFO without a writer must not keep nginx from starting */
 
@@ -188,9 +187,24 @@ ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file, u_char *buf,
         return NGX_ERROR;
     }
 
-    if (ngx_http_bog_secret_check_file(cf, file, fd) != NGX_OK) {
-        (void) ngx_close_file(fd);
-        return NGX_ERROR;
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " client secret \"%s\" failed",
+                           file->data);
+        goto failed;
+    }
+
+    if (!ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is not a regular file",
+                           file->data);
+        goto failed;
+    }
+
+    if (fi.st_mode & S_IROTH) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "client secret \"%s\" can be read by everyone, "
+                           "its mode should be 0600", file->data);
     }
 
     len = 0;
@@ -202,8 +216,7 @@ ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file, u_char *buf,
             ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
                                ngx_read_fd_n " client secret \"%s\" failed",
                                file->data);
-            (void) ngx_close_file(fd);
-            return NGX_ERROR;
+            goto failed;
         }
 
         len += n;
@@ -213,35 +226,12 @@ ngx_http_bog_secret_load(ngx_conf_t *cf, ngx_str_t *file, u_char *buf,
     (void) ngx_close_file(fd);
 
     return len;
-}
 
+failed:
 
-static ngx_int_t
-ngx_http_bog_secret_check_file(ngx_conf_t *cf, ngx_str_t *file, ngx_fd_t fd)
-{
-    ngx_file_info_t  fi;
+    (void) ngx_close_file(fd);
 
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " client secret \"%s\" failed",
-                           file->data);
-        return NGX_ERROR;
-    }
-
-    if (!ngx_is_file(&fi)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "client secret \"%s\" is not a regular file",
-                           file->data);
-        return NGX_ERROR;
-    }
-
-    if (fi.st_mode & S_IROTH) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "client secret \"%s\" can be read by everyone, "
-                           "its mode should be 0600", file->data);
-    }
-
-    return NGX_OK;
+    return NGX_ERROR;
 }
 
 
