@@ -299,6 +299,7 @@ ngx_http_bog_account_network(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     ngx_http_bog_loc_conf_t *blcf)
 {
     void                      **loc_conf;
+    ngx_resolver_ctx_t         *ctx;
     ngx_http_core_loc_conf_t   *clcf;
 
     /* "log_subrequest" would log each fetch */
@@ -327,9 +328,11 @@ ngx_http_bog_account_network(ngx_conf_t *cf, ngx_http_bog_account_t *account,
 
     account->resolver_timeout = 3 * blcf->connect_timeout;
 
-    if (clcf->resolver && clcf->resolver->connections.nelts
-        && !account->endpoint->local)
-    {
+    ctx = account->endpoint->local ? NGX_NO_RESOLVER
+                                   : ngx_resolve_start(clcf->resolver, NULL);
+
+    if (ctx != NGX_NO_RESOLVER) {
+        ngx_free(ctx);
         account->resolver = clcf->resolver;
         account->resolver_timeout = ngx_min(clcf->resolver_timeout,
                                             blcf->connect_timeout);

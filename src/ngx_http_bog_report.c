@@ -47,7 +47,7 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     (void) ngx_http_bog_store_read(account, &report->record, NULL, 0);
 
     report->account = account;
-    report->metrics = ngx_http_bog_store_metrics(account);
+    report->metrics = &ngx_http_bog_store_slot(account)->metrics;
     report->held = ngx_http_bog_metrics_holding(report->metrics);
     report->failures = policy->failures;
     report->fetching = ngx_http_bog_store_leased(&report->record, now);

@@ -135,9 +135,6 @@ typedef struct {
 #define ngx_http_bog_store_slot(account)                                      \
     ((ngx_http_bog_slot_t *) (account)->zone->data)
 
-#define ngx_http_bog_store_metrics(account)                                   \
-    (&ngx_http_bog_store_slot(account)->metrics)
-
 
 /* whether nothing has happened yet, not even the start of a fetch */
 
