@@ -320,7 +320,10 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     }
 
     ngx_http_bog_source_sync(source);
-    ngx_http_bog_source_go_on(source, &now);
+
+    /* in a worker that is to exit, too: others do not know that it is due */
+
+    (void) ngx_http_bog_source_run(source, &now);
 
     return NGX_OK;
 }

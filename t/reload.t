@@ -363,4 +363,26 @@ subtest 'reloads that follow each other' => sub {
 };
 
 
+subtest 'the API rejects the token of a request in an old worker' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    $bank->wait_count(answered => 1);
+    $bank->api_answer(status => 401, body => '{}', delay => 1.5);
+
+    my ($answer) = parallel($nginx->port, 1,
+        uri     => sub { '/' },
+        on_sent => sub {
+            ok($bank->wait_count(api => 1), 'a request is under way');
+            $nginx->reload;
+        });
+
+    is($answer->{status}, 401, 'its answer comes after the reload');
+    ok($bank->wait_count(answered => 2, 5),
+       'another token comes, with no request that asks for it');
+
+    ends($nginx);
+};
+
+
 done_testing;
