@@ -661,6 +661,7 @@ ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
 
     source->token = token;
     source->old = old;
+    source->fresh = NULL;
     source->version = source->seen;
 }
 
@@ -785,8 +786,6 @@ ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
         return;
     }
 
-    next = bog_policy_next(&source->record.policy, now);
-
     if (ngx_http_bog_source_token(source, now)) {
         rc = NGX_OK;
 
@@ -798,6 +797,8 @@ ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
     }
 
     source->failures = source->record.failures;
+
+    next = bog_policy_next(&source->record.policy, now);
 
     for (q = ngx_queue_head(&source->waiters);
          q != ngx_queue_sentinel(&source->waiters);
