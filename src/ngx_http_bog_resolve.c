@@ -63,6 +63,7 @@ static void ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch);
 
 static ngx_queue_t  ngx_http_bog_questions;
 static ngx_fd_t     ngx_http_bog_pipe[2] = { -1, -1 };
+static void        *ngx_http_bog_itself;
 
 
 void
@@ -358,7 +359,7 @@ ngx_http_bog_resolve_stay(void)
     Dl_info  info;
 
     if (dladdr(ngx_http_bog_pipe, &info)) {
-        (void) dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
+        ngx_http_bog_itself = dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
     }
 }
 
