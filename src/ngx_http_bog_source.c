@@ -61,7 +61,6 @@ static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
     bog_time_t *now);
 static void ngx_http_bog_source_woken(void);
 static void ngx_http_bog_source_await(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_watch(ngx_msec_t delay);
 static void ngx_http_bog_source_watch_handler(ngx_http_bog_task_t *task);
 
 
@@ -853,24 +852,20 @@ ngx_http_bog_source_woken(void)
 static void
 ngx_http_bog_source_await(ngx_http_bog_source_t *source)
 {
+    ngx_msec_t            delay;
+    ngx_http_bog_task_t  *watch;
+
     ngx_http_bog_store_wait(source->account);
 
     if (source->slot->version != source->seen
         || source->failures != source->record.failures)
     {
-        ngx_http_bog_source_watch(1);
+        delay = 1;
 
     } else {
-        ngx_http_bog_source_watch(ngx_http_bog_wake_works()
-                                  ? NGX_HTTP_BOG_WATCH : NGX_HTTP_BOG_POLL);
+        delay = ngx_http_bog_wake_works() ? NGX_HTTP_BOG_WATCH
+                                          : NGX_HTTP_BOG_POLL;
     }
-}
-
-
-static void
-ngx_http_bog_source_watch(ngx_msec_t delay)
-{
-    ngx_http_bog_task_t  *watch;
 
     watch = &ngx_http_bog_worker.watch;
 
