@@ -311,13 +311,14 @@ sub stays_fresh {
 
     $nginx->file('nginx.conf', $conf =~ s/bog_status html;/return 500;/r);
     $nginx->reload;
-    ok(wait_until { $headline->() eq "\x{2715} The state cannot be read: status 500" },
+    ok((wait_until { $headline->()
+                     eq "\x{2715} The state cannot be read: status 500" } 90),
        'it says that it cannot ask');
 
     $nginx->file('nginx.conf', $conf);
     $nginx->reload;
-    ok(wait_until { $headline->() eq "\x{2715} 1 of 3 without a token" },
-       'and asks again');
+    ok((wait_until { $headline->() eq "\x{2715} 1 of 3 without a token" } 90),
+       'and asks again') or diag $headline->();
 
     $page->close;
 }
