@@ -174,11 +174,11 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
 
 /*
- * Returns the directive that keeps the request from being held, or NULL.  At
- * the last sixteenth of its connections nginx closes those that it may, idle
- * and new ones: they count as free, and the sixteenth is left.  The descriptors
- * with the highest numbers are left to others: no system call is needed to see
- * that one of them is in use.
+ * Returns the directive that keeps the request from being held, or NULL.  When
+ * a sixteenth of its connections is free, nginx begins to close idle and new
+ * ones.  So holding does not use that sixteenth, and such connections count as
+ * free.  A request whose descriptor has one of the highest numbers is not held:
+ * this needs no system call.
  */
 
 static char *

@@ -128,7 +128,7 @@ ngx_http_bog_peer_get(ngx_peer_connection_t *pc, void *data)
 }
 
 
-/* addrs.first names the address that is tried, and that the next fetch tries */
+/* after a failure, this fetch or the next one goes on with the next address */
 
 static void
 ngx_http_bog_peer_free(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)

@@ -214,6 +214,21 @@ subtest 'the newer token stays' => sub {
 };
 
 
+# A client that has sent half of its body.
+
+sub half_a_request {
+    my $port = shift;
+
+    my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)
+        // die "connect: $@\n";
+
+    print {$fh} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
+                "Connection: close\r\nContent-Length: 10\r\n\r\n12345";
+
+    return $fh;
+}
+
+
 # A request that has its token, and is sent later: its body has to come first.
 
 subtest 'a request on its way to the API' => sub {
@@ -222,10 +237,7 @@ subtest 'a request on its way to the API' => sub {
 
     ended($bank, $nginx);
 
-    my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-                                   PeerPort => $nginx->port);
-    print {$fh} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
-                "Connection: close\r\nContent-Length: 10\r\n\r\n12345";
+    my $fh = half_a_request($nginx->port);
 
     ok($nginx->wait_active(1), 'one that still sends its body');
     is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
@@ -251,10 +263,7 @@ subtest 'a request on its way to the API, and no other token' => sub {
     my $token = ended($bank, $nginx);
     $bank->answer(hold => 1);
 
-    my $fh = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-                                   PeerPort => $nginx->port);
-    print {$fh} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
-                "Connection: close\r\nContent-Length: 10\r\n\r\n12345";
+    my $fh = half_a_request($nginx->port);
 
     ok($nginx->wait_active(1), 'one that still sends its body');
     is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
@@ -292,14 +301,7 @@ for my $early (0, 1) {
 
         ended($bank, $nginx);
 
-        my @slow = map {
-            IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-                                  PeerPort => $nginx->port(1));
-        } 1 .. $n;
-
-        print {$_} "POST /slow HTTP/1.1\r\nHost: localhost\r\n",
-                   "Connection: close\r\nContent-Length: 10\r\n\r\n12345"
-            for @slow;
+        my @slow = map { half_a_request($nginx->port(1)) } 1 .. $n;
 
         ok($nginx->wait_active($n), 'all send their bodies');
         is(get($nginx->port, '/')->{status}, 401, 'another is rejected');
