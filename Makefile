@@ -21,7 +21,7 @@ LD_OPT =
 UNIT_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer \
 	-fsanitize=address,undefined,float-cast-overflow \
 	-fno-sanitize-recover=undefined,float-cast-overflow \
-	-Wall -Wextra -Werror -Isrc
+	-Wall -Wextra -Werror -Isrc/oauth
 UNIT_LIBS = -Wl,--wrap=madvise,--wrap=munmap -lcmocka -ljansson -lcrypto
 
 BUILD = build
@@ -31,13 +31,13 @@ TREE = $(BUILD)/nginx
 # all that a configured tree depends on; a change of it configures anew
 NGINX_H = $(or $(NGINX_SRC),/usr/share/nginx/src)/src/core/nginx.h
 SETTINGS = $(NGINX_SRC) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
-	$(NGINX_FLAGS) $(ADD) $(CC) $(CC_OPT) $(LD_OPT)
+	$(NGINX_FLAGS) $(ADD) $(CC) $(CC_OPT) $(LD_OPT) $(wildcard src/*/*)
 
 .PHONY: all nginx test demo unit dist deb clean FORCE
 
 all: $(MODULE)
 
-$(MODULE): $(wildcard src/*) $(TREE)/Makefile
+$(MODULE): $(wildcard src/* src/*/*) $(TREE)/Makefile
 	$(MAKE) -C "$$(cat $(TREE)/source)" \
 		-f $(abspath $(TREE))/Makefile modules
 	cp $(TREE)/ngx_http_bog_module.so $@.new
@@ -48,7 +48,7 @@ nginx: $(TREE)/Makefile
 		-f $(abspath $(TREE))/Makefile binary
 
 $(TREE)/Makefile: config util/configure.sh $(TREE)/settings \
-		src/ngx_http_bog_status.html
+		src/status/page.html
 	CC='$(CC)' CC_OPT='$(CC_OPT)' LD_OPT='$(LD_OPT)' \
 		NGINX_FLAGS='$(NGINX_FLAGS)' ADD='$(ADD)' \
 		bash util/configure.sh '$(NGINX_SRC)' $(TREE)
@@ -67,7 +67,7 @@ demo:
 unit:
 	mkdir -p $(BUILD)
 	$(CC) $(UNIT_CFLAGS) -Wno-deprecated-declarations \
-		-o $(BUILD)/unit t/unit/*.c src/bog_*.c $(UNIT_LIBS)
+		-o $(BUILD)/unit t/unit/*.c src/oauth/*.c $(UNIT_LIBS)
 	$(BUILD)/unit
 
 dist:

@@ -4,11 +4,14 @@
  */
 
 
+#include "ngx_http_bog_directives.h"
 #include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
 #include "ngx_http_bog_manager.h"
+#include "ngx_http_bog_merge.h"
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_status.h"
+#include "ngx_http_bog_variables.h"
 #include "ngx_http_bog_wake.h"
 
 
@@ -16,6 +19,8 @@ static ngx_int_t ngx_http_bog_preconfigure(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init_handler(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_bog_init_process(ngx_cycle_t *cycle);
+static void ngx_http_bog_exit_master(ngx_cycle_t *cycle);
 
 
 static ngx_conf_enum_t  ngx_http_bog_token_modes[] = {
@@ -262,11 +267,11 @@ ngx_module_t  ngx_http_bog_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_http_bog_init_module,              /* init module */
-    ngx_http_bog_source_init_process,      /* init process */
+    ngx_http_bog_init_process,             /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
-    ngx_http_bog_manager_exit_master,      /* exit master */
+    ngx_http_bog_exit_master,              /* exit master */
     NGX_MODULE_V1_PADDING
 };
 
@@ -341,13 +346,44 @@ ngx_http_bog_init_handler(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_bog_init_module(ngx_cycle_t *cycle)
 {
+    ngx_http_bog_main_conf_t  *bmcf;
+
     ngx_http_bog_report_loaded();
 
     if (ngx_http_bog_wake_init_module(cycle) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_http_bog_state_init_module(cycle);
+    bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
+
+    if (bmcf) {
+        ngx_http_bog_state_init_module(cycle, &bmcf->state_dir);
+    }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
+
+    return bmcf ? ngx_http_bog_source_init_process(cycle, &bmcf->accounts)
+                : NGX_OK;
+}
+
+
+static void
+ngx_http_bog_exit_master(ngx_cycle_t *cycle)
+{
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
+
+    if (bmcf) {
+        ngx_http_bog_manager_exit_master(cycle, &bmcf->state_dir);
+    }
 }

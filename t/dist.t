@@ -17,8 +17,8 @@ use Bog::Util qw(slurp spew);
 my $root = abs_path("$FindBin::Bin/..");
 my $manual = 'docs/ngx_http_bog_module.7';
 
-my $header = slurp("$root/src/ngx_http_bog_module.h");
-my $source = join '', map { slurp($_) } glob "$root/src/*.[ch]";
+my $header = slurp("$root/src/core/ngx_http_bog_core.h");
+my $source = join '', map { slurp($_) } glob "$root/src/{,*/}*.[ch]";
 my $page = slurp("$root/docs/directives.md");
 my $text = slurp("$root/$manual");
 
@@ -61,7 +61,7 @@ subtest 'the version' => sub {
     for my $file (sort keys %written) {
         my $dir = tempdir('bog-dist-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 
-        for ('src/ngx_http_bog_module.h', 'util/version.sh', keys %written) {
+        for ('src/core/ngx_http_bog_core.h', 'util/version.sh', keys %written) {
             make_path("$dir/$_" =~ s/\/[^\/]*\z//r);
             spew("$dir/$_", slurp("$root/$_"));
         }
@@ -168,7 +168,7 @@ subtest 'the form of the manual' => sub {
 
 subtest 'versions of nginx' => sub {
     my @files = grep { slurp($_) =~ /\bnginx_version\b/ }
-                "$root/config", glob "$root/src/*.[ch]";
+                "$root/config", glob "$root/src/{,*/}*.[ch]";
 
     is_deeply(\@files, [], 'nothing depends on their number');
 };

@@ -21,7 +21,7 @@ my @files = docs();
 my @pages = ('README.md', grep { /\.md\z/ } @files);
 my %text = map { $_ => slurp("$root/$_") } @pages;
 
-my $source = join '', map { slurp($_) } glob "$root/src/*.[ch]";
+my $source = join '', map { slurp($_) } glob "$root/src/{,*/}*.[ch]";
 
 # literals of C, one after the other
 my $literals = qr/"(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*/;

@@ -20,7 +20,7 @@ my $id = '8282';
 my $secret = '769706499f0709e234845863f98b2314';
 my $basic = 'Basic ODI4Mjo3Njk3MDY0OTlmMDcwOWUyMzQ4NDU4NjNmOThiMjMxNA==';
 
-my ($version) = slurp("$FindBin::Bin/../src/ngx_http_bog_module.h")
+my ($version) = slurp("$FindBin::Bin/../src/core/ngx_http_bog_core.h")
                 =~ /NGX_HTTP_BOG_VERSION\s+"([^"]+)"/;
 
 

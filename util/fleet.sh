@@ -3,7 +3,7 @@
 # fleet.sh [SEED]
 #
 # A simulation of 10,000 gateways that ask one endpoint for tokens, each when
-# the module's own src/bog_policy.c says so. Prints the tables, and writes them
+# the module's own src/oauth/bog_policy.c says so. Prints the tables, and writes them
 # and the plots to docs/scale. First it looks whether the simulation itself is
 # right, and fails if not. The same SEED (1) gives the same figures.
 
@@ -79,7 +79,7 @@ Written by
 
     sh util/fleet.sh $seed
 
-which runs \`t/fleet/fleet.c\` with \`src/bog_policy.c\` as it is in this tree.
+which runs \`t/fleet/fleet.c\` with \`src/oauth/bog_policy.c\` as it is in this tree.
 10,000 gateways, each with a token of its own, \`bog_refresh_before 60s\`, a
 fetch takes 100 ms. What they are for is in [scale.md](../scale.md).
 
@@ -106,8 +106,8 @@ sh util/deps.sh fleet
 rm -rf $out
 mkdir -p $out $docs
 
-${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -o $out/fleet \
-    t/fleet/fleet.c src/bog_policy.c -lm
+${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc/oauth -o $out/fleet \
+    t/fleet/fleet.c src/oauth/bog_policy.c -lm
 
 $out/fleet "$seed" $out > $out/tables
 

@@ -78,8 +78,8 @@ build() {
 
     for target in $(targets); do
         # shellcheck disable=SC2086
-        compile -fsanitize=fuzzer -Wall -Wextra -Werror -Isrc $includes \
-            -o "$out/$target" "t/fuzz/$target.c" t/fuzz/fuzz.c src/bog_*.c \
+        compile -fsanitize=fuzzer -Wall -Wextra -Werror -Isrc/oauth $includes \
+            -o "$out/$target" "t/fuzz/$target.c" t/fuzz/fuzz.c src/oauth/*.c \
             $parser -lcrypto
     done
 }

@@ -2,10 +2,11 @@
 #
 # lint.sh [FILE...]
 #
-# What can be said of the code without running it: cppcheck, gcc's analyzer and
-# clang-tidy on all of src (or the files named), shellcheck on the scripts. All
-# of them are run, whatever those before have found; any finding is a failure.
-# What clang-tidy does not look for, and why, is in .clang-tidy.
+# What can be said of the code without running it: the order of the floors;
+# cppcheck, gcc's analyzer and clang-tidy on all of src (or the files named); and
+# shellcheck on the scripts. All of them are run, whatever those before have
+# found; any finding is a failure. .clang-tidy says what clang-tidy does not look
+# for, and why.
 
 set -eu
 
@@ -92,6 +93,31 @@ run_clang_tidy() {
               -- -std=gnu11 $options" "$@"
 }
 
+# The order of the floors is in config, from the top to the ground: a file may
+# include files of its own floor and of those below. NAME.c and NAME.h are one
+# node, and there are no circles among nodes.
+
+run_floors() {
+    floors=$(sed -n 's/^ngx_bog_floors="\(.*\)"$/\1/p' "$root/config")
+
+    (cd "$root/src" && ls -- *.c */*.[ch] \
+        && grep -o '^#include "[^"]*' -- *.c */*.[ch]) \
+        | sed 's/:#include "/ /' | awk -v floors="$floors" '
+            BEGIN        { n = split(floors, list, " ")
+                           for (i = 1; i <= n; i++) rank[list[i]] = i }
+                         { split($1, dir, "/"); node = $1; target = $2
+                           gsub(/.*\/|\.[ch]$/, "", node)
+                           sub(/\.h$/, "", target) }
+            NF == 1      { at[node] = rank[dir[1]] + 0; next }
+            !(target in at) || node == target { next }
+            at[target] < at[node] {
+                           print $1 " includes " $2 " of a floor above"
+                           bad = 1 }
+                         { print node, target > "'$build/arrows'" }
+            END          { exit bad }' \
+        && tsort $build/arrows > /dev/null
+}
+
 run_shellcheck() {
     shellcheck "$root"/util/*.sh "$root/.ci/run"
 }
@@ -106,7 +132,7 @@ absolute() {
 [ $# -gt 0 ] && set -- $(absolute "$@")
 
 cd "$root"
-[ $# -gt 0 ] || set -- "$root"/src/*.c
+[ $# -gt 0 ] || set -- "$root"/src/*.c "$root"/src/*/*.c
 
 sh util/deps.sh lint
 
@@ -115,6 +141,8 @@ make -s BUILD=$build $build/nginx/Makefile > $build/make.log 2>&1 || {
     cat $build/make.log
     exit 1
 }
+
+check floors run_floors
 
 source=$(cat $build/nginx/source)
 options=$(options)

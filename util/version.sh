@@ -2,7 +2,7 @@
 #
 # version.sh
 #
-# Prints the version. It stands in src/ngx_http_bog_module.h alone; where else
+# Prints the version. It stands in src/core/ngx_http_bog_core.h alone; where else
 # it has to be written, it is compared with that one.
 
 set -eu
@@ -21,8 +21,8 @@ compare() {
 }
 
 version=$(sed -n 's/^#define NGX_HTTP_BOG_VERSION  *"\(.*\)"$/\1/p' \
-              src/ngx_http_bog_module.h)
-[ -n "$version" ] || die 'none in src/ngx_http_bog_module.h'
+              src/core/ngx_http_bog_core.h)
+[ -n "$version" ] || die 'none in src/core/ngx_http_bog_core.h'
 
 compare CHANGES \
     "$(sed -n '/^Changes with nginx-bog/ { s/.*bog \([^ ]*\) .*/\1/p; q; }' \

@@ -42,7 +42,7 @@
 
 typedef enum {
     FLEET_NONE = 0,                     /* rnd is zero */
-    FLEET_CODE                          /* as src/bog_policy.c has it */
+    FLEET_CODE                          /* as src/oauth/bog_policy.c has it */
 } fleet_jitter_e;
 
 

@@ -1,5 +1,5 @@
 /*
- * Lease, publication and wake-up of a source: src/ngx_http_bog_source.c and
+ * Lease, publication and wake-up of a source: ngx_http_bog_source.c and
  * ngx_http_bog_wake.c upon the changes of ngx_http_bog_store.c, each of which
  * is one step here.  That it may be one is what store.pml proves.
  *

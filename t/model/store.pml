@@ -1,7 +1,7 @@
 /*
- * The record of a source in shared memory, which no lock guards: src/
- * ngx_http_bog_store.c.  util/model.sh has spin go through all that can happen
- * here, in whatever order.
+ * The record of a source in shared memory, which no lock guards:
+ * src/store/ngx_http_bog_store.c.  util/model.sh has spin go through all that
+ * can happen here, in whatever order.
  *
  * A slot has AREAS areas, each a record and a token, and a version that says
  * how many changes there were and which area is valid.  A change is made aside

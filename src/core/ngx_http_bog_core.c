@@ -1,0 +1,93 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_core.h"
+
+
+typedef struct {
+    char  *name;
+    char  *reason;
+} ngx_http_bog_error_t;
+
+
+/* by bog_error_e */
+
+static ngx_http_bog_error_t  ngx_http_bog_errors[] = {
+    { "", "" },
+    { "resolve", "the name could not be resolved" },
+    { "connect", "could not connect" },
+    { "tls", "TLS handshake failed" },
+    { "timeout", "timed out" },
+    { "http_", "unexpected status" },
+    { "rejected", "the credentials were rejected" },
+    { "malformed", "the answer is not valid HTTP or ended early" },
+    { "too_large", "the answer is too large" }
+};
+
+
+u_char *
+ngx_http_bog_error_class(u_char *dst, uint32_t error, uint32_t status)
+{
+    dst = ngx_sprintf(dst, "%s", ngx_http_bog_errors[error].name);
+
+    if (error == BOG_ERROR_HTTP) {
+        dst = ngx_sprintf(dst, "%uD", status);
+    }
+
+    return dst;
+}
+
+
+char *
+ngx_http_bog_error_reason(uint32_t error)
+{
+    return ngx_http_bog_errors[error].reason;
+}
+
+
+u_char *
+ngx_http_bog_quote(u_char *dst, u_char *src, size_t len)
+{
+    for ( /* void */ ; len; len--) {
+
+        if (*src == '"' || *src == '\\') {
+            *dst++ = '\\';
+        }
+
+        *dst++ = *src++;
+    }
+
+    return dst;
+}
+
+
+#if (NGX_PTR_SIZE != 8)
+
+int64_t
+ngx_http_bog_mono(void)
+{
+    struct timespec    ts;
+
+    static int64_t     mono;
+    static ngx_msec_t  last;
+
+    /*
+     * ngx_current_msec starts again from zero every 49 days, so it only says
+     * whether time has gone on: that must not be so while one value is
+     * evaluated.
+     */
+
+    if (mono == 0 || ngx_current_msec != last) {
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+        mono = (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+        last = ngx_current_msec;
+    }
+
+    return mono;
+}
+
+#endif

@@ -1,0 +1,85 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_CORE_H_INCLUDED_
+#define _NGX_HTTP_BOG_CORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "bog_memory.h"
+#include "bog_oauth.h"
+#include "bog_policy.h"
+#include "bog_registers.h"
+
+
+/* What all floors share: the version, the time, the names of failures. */
+
+
+#define NGX_HTTP_BOG_VERSION   "0.1.0"
+
+
+/* "malformed", or "http_" and a status */
+
+#define NGX_HTTP_BOG_CLASS_LEN  (sizeof("malformed") - 1 + NGX_INT32_LEN)
+
+
+#if (NGX_PTR_SIZE != 8)
+
+/* Returns the mono time, for which ngx_current_msec is too short here. */
+int64_t ngx_http_bog_mono(void);
+
+#endif
+
+/*
+ * Writes the class of a failed fetch, a bog_error_e, that of HTTP with its
+ * status, of up to NGX_HTTP_BOG_CLASS_LEN bytes, to dst.  Returns its end.
+ */
+u_char *ngx_http_bog_error_class(u_char *dst, uint32_t error,
+    uint32_t status);
+
+/* Returns the reason in words. */
+char *ngx_http_bog_error_reason(uint32_t error);
+
+/*
+ * Writes a string with a backslash before quotes and backslashes, twice as
+ * long at the most.  Returns its end.
+ */
+u_char *ngx_http_bog_quote(u_char *dst, u_char *src, size_t len);
+
+
+/* Tells the time on both clocks, as of this turn of the event loop. */
+static ngx_inline void
+ngx_http_bog_now(bog_time_t *now)
+{
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    now->wall = (int64_t) tp->sec * 1000 + tp->msec;
+
+#if (NGX_PTR_SIZE == 8)
+    now->mono = (int64_t) ngx_current_msec;
+#else
+    now->mono = ngx_http_bog_mono();
+#endif
+}
+
+
+/* Says whether there is no process of that pid, of whatever user. */
+static ngx_inline ngx_uint_t
+ngx_http_bog_process_dead(ngx_pid_t pid)
+{
+    return kill(pid, 0) == -1 && ngx_errno == ESRCH;
+}
+
+
+extern ngx_module_t  ngx_http_bog_module;
+
+
+#endif /* _NGX_HTTP_BOG_CORE_H_INCLUDED_ */
