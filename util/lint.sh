@@ -4,7 +4,7 @@
 #
 # What can be said of the code without running it: the order of the floors;
 # cppcheck, gcc's analyzer and clang-tidy on all of src (or the files named); and
-# shellcheck on the scripts. All of them are run, whatever those before have
+# for the scripts, shellcheck. All of them are run, whatever those before have
 # found; any finding is a failure. .clang-tidy says what clang-tidy does not look
 # for, and why.
 
