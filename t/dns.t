@@ -52,14 +52,6 @@ END
 }
 
 
-sub ends {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 for my $trouble (qw(NXDOMAIN SERVFAIL)) {
     subtest $trouble => sub {
         my ($bank, $dns) = (bank(), Bog::DNS->new);
@@ -85,7 +77,7 @@ for my $trouble (qw(NXDOMAIN SERVFAIL)) {
         is(get($nginx->port, '/')->{status}, 200, 'with a token');
         is($bank->count, 1, 'one token request');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -109,7 +101,7 @@ subtest 'silence' => sub {
     ok(wait_until { get($nginx->port, '/')->{status} == 200 }, 'served');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -137,7 +129,7 @@ subtest 'a change of address' => sub {
     ok($new->wait_requests(3), 'and again');
     is($old->count, $after, 'the old one is left alone');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -151,7 +143,7 @@ subtest 'an address that is down' => sub {
     ok($bank->wait_requests(1), 'the other one is tried');
     is(get($nginx->port, '/')->{status}, 200, 'served');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -181,7 +173,7 @@ END
     is($bank->count, 21, 'at once');
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -204,7 +196,7 @@ subtest 'the name server falls silent' => sub {
     is($lost, 0, 'no request is lost');
     unlike($nginx->log, qr/token request failed/, 'the last address serves');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -220,7 +212,7 @@ subtest 'one of two name servers does not answer' => sub {
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
     ok($dead->count, 'the first one was asked');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -238,7 +230,7 @@ subtest 'the endpoint moves, DNS says so, and its old answer has an hour' => sub
     $old->stop;
     ok($new->wait_requests(1, 12), 'DNS is asked again');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -264,7 +256,7 @@ subtest 'five addresses that do not answer, before the good one' => sub {
     ok($bank->wait_requests(1, 15), 'it is found');
     unlike($nginx->log, qr/token request failed/, 'by the first fetch');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -296,7 +288,7 @@ END
     ok($bank->wait_count(answered => 21), 'all have their tokens');
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -340,7 +332,7 @@ subtest 'an answer comes while the worker exits' => sub {
     ok(wait_until { @{[glob "/proc/$worker/task/*"]} > 1 }, 'a thread asks')
         if -d '/proc/self/task';
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

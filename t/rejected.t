@@ -72,14 +72,6 @@ sub count_of {
 }
 
 
-sub finish {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 # The token goes to every worker, then the bank ends it.
 
 sub ended {
@@ -110,7 +102,7 @@ subtest 'a token that the bank has ended' => sub {
     is(count_of($nginx, qr/\[warn\].*\Q$line\E/), 1, 'one line about it');
     is(count_of($nginx, qr/was rejected/), 1, 'and no other');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -136,7 +128,7 @@ subtest 'many rejections of one token' => sub {
     is($bank->count, 2, 'one more token request');
     is(count_of($nginx, qr/it is replaced/), 1, 'one was replaced');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -177,7 +169,7 @@ subtest 'rejections that go on' => sub {
     $bank->api_answer();
     is(get($nginx->port, '/')->{status}, 200, 'the token serves all the time');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -210,7 +202,7 @@ subtest 'the newer token stays' => sub {
                 qr/token "$id".* was rejected, it has been replaced already/),
        1, 'and then it was another one');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -250,7 +242,7 @@ subtest 'a request on its way to the API' => sub {
     like($answer, qr/^HTTP\/1.1 200 /, 'it was sent with the new one');
     is($bank->count, 2, 'one more token request');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -277,7 +269,7 @@ subtest 'a request on its way to the API, and no other token' => sub {
     is($slow->{authorization}, "Bearer $token", 'with the token that it has');
     is($bank->release, 1, 'the new token comes');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -321,7 +313,7 @@ for my $early (0, 1) {
                '>', 1, 'by more than one worker');
         is($bank->count, 2, 'one more token request');
 
-        finish($nginx);
+        $nginx->ends;
     };
 }
 
@@ -346,7 +338,7 @@ subtest 'while a refresh is under way' => sub {
     is_deeply(statuses(@answers), { 200 => 20 }, 'and get its token');
     is($bank->count, 2, 'which is no other token request');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -375,7 +367,7 @@ subtest 'while fetches fail' => sub {
               $bank->api_requests), 92, 'as it was');
     is($bank->count, 2, 'one more token request');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -402,7 +394,7 @@ subtest 'while a fetch hangs' => sub {
            'after the time that requests may wait');
 
     is($bank->count, 2, 'one more token request');
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -427,7 +419,7 @@ subtest 'a 401 while a failed refresh waits' => sub {
     is(scalar @times, 5, 'one more token request');
     cmp_ok($times[4] - $times[3], '<', 4, 'before it was due');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -470,7 +462,7 @@ subtest 'a path that always says 401' => sub {
               'nobody gets it again');
     is($bank->count, 2, 'one more token request');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -499,7 +491,7 @@ for my $status (400, 403) {
         is($bank->count, 2, 'is not about the token');
         is(count_of($nginx, qr/was rejected/), 1, 'one was rejected');
 
-        finish($nginx);
+        $nginx->ends;
     };
 }
 
@@ -524,7 +516,7 @@ subtest 'it is kept while no fetch may begin' => sub {
     is($bank->count, 2, 'two token requests');
     is(count_of($nginx, qr/it is replaced/), 0, 'no other is asked for');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -574,7 +566,7 @@ subtest 'a 401 that is not the API\'s' => sub {
     is($bank->count, 1, 'one token request');
     is(count_of($nginx, qr/was rejected/), 0, 'nothing is said of it');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -628,7 +620,7 @@ for my $case (
         is($bank->count, 1, 'one token request');
         is(count_of($nginx, qr/was rejected/), 0, 'nothing is said of it');
 
-        finish($nginx);
+        $nginx->ends;
     };
 }
 
@@ -662,7 +654,7 @@ subtest 'a 401 from the cache' => sub {
     is($bank->count, 2, 'this time by the cache');
     is(count_of($nginx, qr/was rejected/), 1, 'which rejects no token');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -800,7 +792,7 @@ for my $case (
            'which comes');
 
         is($bank->count, 2, 'one more token request');
-        finish($nginx);
+        $nginx->ends;
     };
 }
 
@@ -864,7 +856,7 @@ for my $case (
 
         ok($bank->wait_count(answered => 2), 'a new token');
         is($bank->count, 2, 'one more token request');
-        finish($nginx);
+        $nginx->ends;
     };
 }
 
@@ -885,7 +877,7 @@ subtest 'replay: once, if that is rejected too' => sub {
     isnt($sent[0], $sent[1], 'with two tokens');
     is($bank->count, 2, 'two token requests');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -905,7 +897,7 @@ subtest 'replay: many at once' => sub {
     my $stats = $bank->api_stats;
     is($stats->{valid}, 100, 'each was taken once');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 

@@ -59,14 +59,6 @@ sub gateway {
 }
 
 
-sub ends {
-    my ($nginx, @except) = @_;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log(undef, @except);
-}
-
-
 subtest 'nothing has changed' => sub {
     my $bank = bank();
     my $nginx = gateway($bank);
@@ -83,7 +75,7 @@ subtest 'nothing has changed' => sub {
 
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -100,7 +92,7 @@ subtest 'what is not part of the source has changed' => sub {
     is(get($nginx->port, '/')->{body}, $token, 'same token');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -141,7 +133,7 @@ for my $what (sort keys %other) {
                   @answers), 20, 'the new token only');
         is($bank->count, 2, 'two token requests');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -171,7 +163,7 @@ subtest 'another secret under load' => sub {
        'none of them with the old token');
     is($bank->count, 2, 'two token requests');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -200,7 +192,7 @@ subtest 'the old worker finishes what it holds' => sub {
     is(get($nginx->port, '/')->{status}, 200, 'the new ones serve');
     cmp_ok($bank->count, '<=', 2, 'one token request, or one more');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -217,7 +209,7 @@ subtest 'a reload that fails' => sub {
     is(get($nginx->port, '/')->{body}, $token, 'the token is still there');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx, except => qr{\[emerg\].*secret/main});
+    $nginx->ends(except => qr{\[emerg\].*secret/main});
 };
 
 
@@ -274,7 +266,7 @@ for my $where (sort keys %failing) {
         is($answer->{status}, 200, 'that is seen');
         isnt($answer->{body}, $token, 'another one');
 
-        ends($nginx, except => qr{nothing"|/nonexistent|on signal 9});
+        $nginx->ends(except => qr{nothing"|/nonexistent|on signal 9});
     };
 }
 
@@ -294,7 +286,7 @@ subtest 'a source that goes and comes back' => sub {
     is(get($nginx->port, '/')->{status}, 200, 'a token again');
     is($bank->count, 2, 'a new one');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -316,7 +308,7 @@ subtest 'after a rejection' => sub {
     is($bank->count, 2, 'by one more request');
     ok($nginx->wait_log(qr/token obtained again/), 'that is said too');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -358,7 +350,7 @@ subtest 'reloads that follow each other' => sub {
                     map { $times[$_] - $times[$_ - 1] } 2 .. $#times;
         cmp_ok($gap // 5, '>=', 4.5, 'five seconds apart');
 
-        ends($nginx);
+        $nginx->ends;
     }
 };
 
@@ -381,7 +373,7 @@ subtest 'the API rejects the token of a request in an old worker' => sub {
     ok($bank->wait_count(answered => 2, 5),
        'another token comes, with no request that asks for it');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

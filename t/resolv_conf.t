@@ -93,14 +93,6 @@ END
 }
 
 
-sub ends {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 ask($servers[0]);
 
 subtest 'the address changes, then the name server falls silent' => sub {
@@ -128,7 +120,7 @@ subtest 'the address changes, then the name server falls silent' => sub {
     cmp_ok($dns->count, '>', $asked, 'the name server is still asked');
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -147,7 +139,7 @@ for my $trouble (qw(SERVFAIL REFUSED SILENT)) {
         ok($new->wait_requests(1, 8), 'the new address is followed');
         unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -171,7 +163,7 @@ subtest 'no name at start' => sub {
     ok($bank->wait_requests(1), 'the token comes when the name does');
     ok(wait_until(sub { get($nginx->port, '/')->{status} == 200 }), 'served');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -189,7 +181,7 @@ subtest 'resolv.conf is written later' => sub {
     ask($servers[0]);
     ok($bank->wait_requests(1, 15), 'the token comes without a reload');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -203,7 +195,7 @@ subtest 'a short name' => sub {
     my $nginx = gateway($bank, "http://oauth2:${\ $bank->port }/")->start;
     ok($bank->wait_requests(1), '"search" completes it');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -217,7 +209,7 @@ for my $resolver ('', 'resolver 127.0.0.1:1;') {
                             $resolver)->start;
         ok($bank->wait_requests(1), 'found in /etc/hosts');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -232,7 +224,7 @@ subtest 'a name that is in /etc/hosts only' => sub {
     ok($bank->wait_requests(1), 'found');
     is($dns->count, 0, 'the name server is not asked');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -250,7 +242,7 @@ subtest 'a dot at the end of the name' => sub {
     like(($bank->requests)[0]{raw}, qr/^Host: $name:[0-9]+\r$/m,
          'Host without it');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -300,7 +292,7 @@ subtest 'one of two name servers does not answer' => sub {
     ok($bank->wait_requests(3), 'tokens');
     unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

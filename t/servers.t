@@ -45,14 +45,6 @@ END
 }
 
 
-sub ends {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 for my $case (
     map({ ["$_, JSON" => [status => $_, body => '{"error":"busy"}']] }
         429, 500, 501, 502, 503, 504, 529),
@@ -78,7 +70,7 @@ for my $case (
         is($good->count, 1, 'and the backup');
         unlike($nginx->log, qr/token request failed/, 'nothing fails');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -96,7 +88,7 @@ for my $case (['401' => 401], ['400' => 400]) {
         is($good->count, 0, 'the backup was not asked');
         like($nginx->log, qr/status: $status, error: "invalid_client"/, 'why');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -112,7 +104,7 @@ subtest 'the answer of the last server counts' => sub {
        'its status and its Retry-After');
     is($first->count, 1, 'the first one was asked');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -127,7 +119,7 @@ subtest 'all servers say 503, again and again' => sub {
     unlike($nginx->log, qr/token request failed: could not connect/,
            'and that is what they said, though none is live');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -142,7 +134,7 @@ subtest 'a 503, and nobody else is there' => sub {
     ok($nginx->wait_log(qr/status: 503, next try in [5-9][0-9]\./),
        'the answer counts');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

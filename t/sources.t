@@ -48,14 +48,6 @@ sub gateway {
 }
 
 
-sub ends {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 # Every request of the API names the client whose token it carried.
 
 sub owners {
@@ -94,7 +86,7 @@ subtest 'two clients of one bank' => sub {
     is_deeply([sort map { $_->{client} } $bank->requests], [8282, 8383],
               'one token request each');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -123,7 +115,7 @@ subtest 'an endpoint that hangs' => sub {
     cmp_ok($requests[1]{time} - $requests[0]{time}, '<', 7, 'ahead of its end');
     is($slow->held, 8, 'the eight hang');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -141,7 +133,7 @@ subtest 'one client of two banks' => sub {
         is($banks[$n - 1]->count, 1, 'one token request');
     }
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -168,7 +160,7 @@ subtest 'one client, other parameters' => sub {
                      && $scope{$1} eq $_->{uri} } $bank->api_requests), 4,
        'to each its scope');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -190,7 +182,7 @@ subtest 'the same client in many places' => sub {
        'one token');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -231,7 +223,7 @@ subtest 'who needs no token does not wait' => sub {
     is($bank->api_stats->{missing}, 1, 'without a token: only where it is off');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

@@ -162,14 +162,6 @@ sub all_have {
 }
 
 
-sub ends {
-    my ($nginx, @except) = @_;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log(undef, @except);
-}
-
-
 # A file as it would be, sealed by others than the module: with it, nginx is
 # told what to find.
 
@@ -231,7 +223,7 @@ subtest 'what is written' => sub {
     $leak->text('the client id', '8282');
     is(join(' ', $leak->in_file($path)), '', 'nothing of it can be read');
 
-    ends($nginx);
+    $nginx->ends;
     is($bank->count, 1, 'one token request');
 };
 
@@ -262,7 +254,7 @@ subtest 'how soon' => sub {
     # by chance, one time in 600
     cmp_ok($soon, '>=', 5, 'at once');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -283,7 +275,7 @@ subtest 'it belongs to the user of the workers' => sub {
     is((stat file_of($nginx, source($bank)))[4], $uid, 'the file');
     is((stat folder($nginx))[4], $uid, 'the folder');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -371,7 +363,7 @@ subtest 'the refresh comes when it was to come' => sub {
     ok(stored($nginx, last_token($bank), %source), 'the new token is stored');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -390,7 +382,7 @@ subtest 'a refresh that was due meanwhile' => sub {
     all_have($nginx, 'sealed-elsewhere', 'and nobody waits for it');
     is($bank->release, 1, 'it ends');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -416,7 +408,7 @@ subtest 'bog_refresh_before and bog_max_lifetime of today' => sub {
         cmp_ok($time, '>=', $due - 0.05, 'not before its time');
         cmp_ok($time, '<=', $due + timeout(2), 'and not long after');
 
-        ends($nginx);
+        $nginx->ends;
     }
 };
 
@@ -556,7 +548,7 @@ sub is_ignored {
        'one line');
     is(scalar(@lines), -d $path ? 2 : 1, 'no more');
 
-    ends($nginx);
+    $nginx->ends;
 }
 
 
@@ -708,7 +700,7 @@ subtest 'the API rejects the token' => sub {
        'is stored in its place');
     isnt(last_token($bank), $token, 'it is another one');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -741,7 +733,7 @@ subtest 'a reload writes nothing and reads nothing' => sub {
     is(scalar(lines($nginx, qr/was read from/)), 0, 'none was read');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -767,7 +759,7 @@ subtest 'a reload to another folder, and to none' => sub {
 
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -787,7 +779,7 @@ subtest 'a reload brings a source that has a file' => sub {
 
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -810,7 +802,7 @@ subtest 'another secret' => sub {
     is(scalar(lines($nginx, qr/state file .* is ignored/)), 1, 'one line');
     is($bank->count, 2, 'two token requests');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -837,7 +829,7 @@ subtest 'two that differ in nothing but the secret' => sub {
 
     is($bank->count, 2, 'two token requests in all');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -860,7 +852,7 @@ subtest 'the manager is killed' => sub {
     ok(stored($nginx, last_token($bank), source($bank)), 'is stored, too');
     is(written($nginx), 2, 'each once');
 
-    ends($nginx, except => $killed);
+    $nginx->ends(except => $killed);
 };
 
 
@@ -891,7 +883,7 @@ subtest 'the folder of another manager' => sub {
     unlike($nginx->log, qr/another process is writing/,
            'that was not long enough to speak of it');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -977,7 +969,7 @@ subtest 'no master process' => sub {
     all_have($nginx, last_token($bank), 'the stored token');
     is($bank->count, 1, 'one token request');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -1008,7 +1000,7 @@ END
     is(get($nginx->port, '/')->{body}, "here\n", 'nginx serves');
     is_deeply([files($nginx)], [], 'and stores nothing');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -1059,7 +1051,7 @@ subtest 'the folder cannot be written to' => sub {
         chmod 0700, folder($nginx);
     });
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -1075,7 +1067,7 @@ subtest 'the folder is gone' => sub {
         rename $nginx->dir . '/away', folder($nginx) or die "rename: $!\n";
     });
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -1138,7 +1130,7 @@ END
 
         isnt(slurp($name), $before, 'another file');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 

@@ -65,14 +65,6 @@ END
 }
 
 
-sub finish {
-    my $nginx = shift;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log;
-}
-
-
 sub status {
     my $nginx = shift;
 
@@ -216,7 +208,7 @@ subtest 'JSON' => sub {
     }, 'the source');
 
     is($bank->count, 1, 'one token request');
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -275,7 +267,7 @@ subtest 'methods and formats' => sub {
     is(get($port, '/json', headers => [['If-Match', '"x"']])->{status}, 200,
        'and conditions');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -317,7 +309,7 @@ END
     unlike(join('', get($nginx->port, '/json')->{body}, %$metrics),
            qr/c0nfidential/, 'other parameters are not shown');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -339,7 +331,7 @@ END
     is(join(' ', $leak->in_text(get($nginx->port, $_)->{raw})), '', $_)
         for qw(/json /metrics /page);
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -366,7 +358,7 @@ subtest 'a failure in all its words' => sub {
                           reason => 'the credentials were rejected',
                           error => '<i>\x22no\x5C\x20\x01' }, 'why');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -483,7 +475,7 @@ END
     is($metrics->{"bog_fetch_duration_seconds_count{$label}"}, 1,
        'one fetch');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -507,7 +499,7 @@ END
     is_deeply(source($nginx)->{without_token},
               { required => 2, optional => 1 }, 'counted for each mode');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -571,7 +563,7 @@ subtest 'a failure for all' => sub {
     is_soon(sub { my $s = source($nginx);
                   [$s->{holds}{failure}, $s->{without_token}{required}] },
             [3, 3], 'three got 503');
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -629,7 +621,7 @@ END
 
     is(source($nginx)->{fetches}{success}, 2, 'two tokens');
     is($bank->count, 2, 'two token requests');
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -814,7 +806,7 @@ END
     is(scalar(grep { ($_->{body} // '') =~ /^bog_sources $many\n\z/m }
               @answers), 10, 'ten at once, while ten leave');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -871,7 +863,7 @@ subtest 'a worker exits' => sub {
     }
 
     is($whole, 10, 'when it has sent all');
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -955,7 +947,7 @@ END
     is(get($port, '/other')->{status}, 401, "another one's");
 
     $bank->release;
-    finish($nginx);
+    $nginx->ends;
 };
 
 
@@ -972,7 +964,7 @@ END
     is(samples(get($port, '/?format=prometheus')->{body})->{bog_sources}, 0,
        'for Prometheus');
 
-    finish($nginx);
+    $nginx->ends;
 };
 
 

@@ -76,14 +76,6 @@ sub obtained {
 }
 
 
-sub ends {
-    my ($nginx, %opt) = @_;
-
-    is($nginx->stop, 0, 'stops');
-    $nginx->clean_log(undef, %opt);
-}
-
-
 subtest 'valid, refreshing, missing, off' => sub {
     my $bank = bank();
     $bank->answer(hold => 1, expires_in => 10);
@@ -141,7 +133,7 @@ END
             =~ /^valid\|\|\d+\|${\ id($new) }\|\Q$new\E\|0\.000\z/;
     }, 'valid, the error forgotten');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -164,7 +156,7 @@ subtest 'the end of a token' => sub {
          'in its last second it was there');
     is($bank->count, 2, 'two token requests');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -208,7 +200,7 @@ subtest 'classes of errors' => sub {
         is($seen, "$class|missing|", $class);
     }
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -309,7 +301,7 @@ HTTP
        'valid', 'which had the token');
 
     is($bank->count, 1, 'one token request');
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -390,7 +382,7 @@ HTTP
         for '/pass', '/return', '/file', '/named', '/slow';
 
     is($bank->count, 1, 'one token request');
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -429,7 +421,7 @@ HTTP
     is(wait_until { (split /\n/, slurp($nginx->dir . '/token.log'))[0] },
        "/a $id", 'the log');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -468,7 +460,7 @@ END
            'the request');
         like($body, $expected, 'the value, all of it');
 
-        ends($nginx);
+        $nginx->ends;
     };
 }
 
@@ -535,7 +527,7 @@ HTTP
 
     cmp_ok($after, '<=', $before + 64, 'are forgotten');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -562,7 +554,7 @@ END
        '/a two /check 8282 /both two /back 8282', 'to each its own');
     is($bank->count, 2, 'two token requests');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -594,7 +586,7 @@ HTTP
     is(join(' ', map { "$_->{uri} $_->{client}" } $bank->api_requests),
        '/check two /a 8282 /b two', 'to each its own, as it is volatile');
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 
@@ -634,7 +626,7 @@ END
         like($bytes, qr/HTTP_AUTHORIZATION[\0-\x1f]*Bearer \Q$token\E/, $uri);
     }
 
-    ends($nginx);
+    $nginx->ends;
 };
 
 

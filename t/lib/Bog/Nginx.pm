@@ -789,6 +789,18 @@ sub clean_log {
 }
 
 
+# The last two tests of nearly all gateways.
+
+sub ends {
+    my ($self, %opt) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    Test::More::is($self->stop, 0, 'stops');
+    $self->clean_log(undef, %opt);
+}
+
+
 sub _die {
     my ($self, $what) = @_;
 
