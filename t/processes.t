@@ -520,7 +520,8 @@ sub no_debugger {
 sub in_a_change {
     my ($first, $later) = @_;
 
-    my $self = scene('sent', first => { expires_in => 18 });
+    # on a busy machine gdb needs its time, and the token must last as long
+    my $self = scene('sent', first => { expires_in => 40 });
     my ($bank, $nginx) = @$self{qw(bank nginx)};
 
     my $pid = stuck($self) or die "no worker fetches\n";
