@@ -150,7 +150,7 @@ ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
     }
 
     if (answer.type_missing) {
-        level = fetch->before.expires ? NGX_LOG_INFO : NGX_LOG_WARN;
+        level = fetch->before.token.expires ? NGX_LOG_INFO : NGX_LOG_WARN;
 
         ngx_log_error(level, &fetch->log, 0,
                       "the answer has no \"token_type\"");
@@ -252,7 +252,7 @@ ngx_http_bog_answer_log(ngx_http_bog_fetch_t *fetch, int64_t wait)
         return;
     }
 
-    level = (before->failures || before->expires == 0) ? NGX_LOG_NOTICE
+    level = (before->failures || before->token.expires == 0) ? NGX_LOG_NOTICE
                                                        : NGX_LOG_INFO;
 
     ngx_log_error(level, &fetch->log, 0,

@@ -74,38 +74,14 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
  */
 
 
-int
-bog_policy_valid(const bog_policy_t *p, const bog_time_t *now)
-{
-    return now->mono < p->until && now->wall < p->until_wall;
-}
-
-
-int
-bog_policy_refreshing(const bog_policy_t *p, const bog_time_t *now)
-{
-    return now->mono >= p->refresh || now->wall >= p->refresh_wall;
-}
-
-
-int64_t
-bog_policy_left(const bog_policy_t *p, const bog_time_t *now)
-{
-    return bog_policy_min(p->expires - now->mono,
-                          p->until_wall + (p->expires - p->until) - now->wall);
-}
-
-
 bog_token_e
 bog_policy_token(const bog_policy_t *p, const bog_time_t *now)
 {
-    if (now->mono < p->mature
-        && now->mono < p->old_until && now->wall < p->old_until_wall)
-    {
+    if (now->mono < p->mature && bog_times_valid(&p->old, now)) {
         return BOG_TOKEN_OLD;
     }
 
-    if (p->withheld || !bog_policy_valid(p, now)) {
+    if (p->withheld || !bog_times_valid(&p->token, now)) {
         return BOG_TOKEN_NONE;
     }
 
@@ -116,8 +92,8 @@ bog_policy_token(const bog_policy_t *p, const bog_time_t *now)
 int64_t
 bog_policy_next(const bog_policy_t *p, const bog_time_t *now)
 {
-    if (now->wall < p->refresh_wall) {
-        return bog_policy_max(p->refresh, p->retry);
+    if (now->wall < p->token.refresh_wall) {
+        return bog_policy_max(p->token.refresh, p->retry);
     }
 
     return p->retry;
@@ -138,30 +114,31 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
     memset(&next, 0, sizeof(bog_policy_t));
 
-    next.expires = start->mono + lifetime;
-    next.until = next.expires - guard;
-    next.until_wall = start->wall + lifetime - guard;
+    next.token.expires = start->mono + lifetime;
+    next.token.until = next.token.expires - guard;
+    next.token.until_wall = start->wall + lifetime - guard;
 
     /* with a margin below the guard a refresh would come after the end */
 
-    next.refresh = bog_policy_min(next.expires - margin, next.until);
+    next.token.refresh = bog_policy_min(next.token.expires - margin,
+                                        next.token.until);
 
     /* one that is short for its margin has no time to spare */
 
     if (lifetime > 2 * refresh_before
-        && (p->failures || !bog_policy_valid(p, now)))
+        && (p->failures || !bog_times_valid(&p->token, now)))
     {
-        spare = BOG_POLICY_APART_FIRST(next.refresh - start->mono);
-        next.refresh -= bog_policy_random(spare, rnd);
+        spare = BOG_POLICY_APART_FIRST(next.token.refresh - start->mono);
+        next.token.refresh -= bog_policy_random(spare, rnd);
     }
 
-    next.refresh_wall = start->wall + (next.refresh - start->mono);
+    next.token.refresh_wall = start->wall + (next.token.refresh - start->mono);
 
     /* a token that lives for milliseconds is not fetched without end */
 
     next.retry = start->mono + BOG_POLICY_APART;
 
-    if (!bog_policy_valid(&next, now)) {
+    if (!bog_times_valid(&next.token, now)) {
         return 0;
     }
 
@@ -170,9 +147,7 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     if (p->rejections == 0) {
         next.mature = now->mono
                       + bog_policy_min(BOG_POLICY_NEWBORN, lifetime / 10);
-        next.old_until = p->until;
-        next.old_until_wall = p->until_wall;
-        next.old_expires = p->expires;
+        next.old = p->token;
     }
 
     /* a new token does not mean that the API takes it */
@@ -197,13 +172,13 @@ bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
 {
     int64_t  guard;
 
-    guard = p->expires - p->until;
+    guard = p->token.expires - p->token.until;
 
-    p->expires = bog_policy_min(p->expires, start->mono + lifetime);
-    p->until = p->expires - guard;
-    p->until_wall = start->wall + (p->until - start->mono);
-    p->refresh = p->expires + BOG_POLICY_SECOND;
-    p->refresh_wall = start->wall + (p->refresh - start->mono);
+    p->token.expires = bog_policy_min(p->token.expires, start->mono + lifetime);
+    p->token.until = p->token.expires - guard;
+    p->token.until_wall = start->wall + (p->token.until - start->mono);
+    p->token.refresh = p->token.expires + BOG_POLICY_SECOND;
+    p->token.refresh_wall = start->wall + (p->token.refresh - start->mono);
 
     p->retry = start->mono + BOG_POLICY_APART;
     p->failures = 0;
@@ -235,20 +210,20 @@ bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
 
     memset(&next, 0, sizeof(bog_policy_t));
 
-    next.expires = start + lifetime;
-    next.until = next.expires - bog_policy_guard(lifetime);
-    next.until_wall = life->start + (next.until - start);
+    next.token.expires = start + lifetime;
+    next.token.until = next.token.expires - bog_policy_guard(lifetime);
+    next.token.until_wall = life->start + (next.token.until - start);
 
     /* a restart is no reason for a fetch, a setting that changed may be one */
 
-    latest = next.expires - bog_policy_min(refresh_before, lifetime / 2);
-    latest = bog_policy_min(latest, next.until);
+    latest = next.token.expires - bog_policy_min(refresh_before, lifetime / 2);
+    latest = bog_policy_min(latest, next.token.until);
 
-    next.refresh = bog_policy_min(start + (life->refresh - life->start),
-                                  latest);
-    next.refresh_wall = life->start + (next.refresh - start);
+    next.token.refresh = bog_policy_min(start + (life->refresh - life->start),
+                                        latest);
+    next.token.refresh_wall = life->start + (next.token.refresh - start);
 
-    if (!bog_policy_valid(&next, now)) {
+    if (!bog_times_valid(&next.token, now)) {
         return 0;
     }
 
@@ -295,13 +270,13 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
         }
 
     } else if (now->mono < p->mature + BOG_POLICY_DOUBT
-               && now->mono < p->old_until && now->wall < p->old_until_wall)
+               && bog_times_valid(&p->old, now))
     {
         if (p->doubted) {
             return 0;
         }
 
-        p->mature = p->old_until;
+        p->mature = p->old.until;
         p->doubted = 1;
 
         return 1;
@@ -313,7 +288,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
      */
 
     if (p->withheld
-        || !bog_policy_valid(p, now)
+        || !bog_times_valid(&p->token, now)
         || (p->asked && now->mono < p->retry)
         || (p->rejected
             && now->mono - p->rejected
@@ -331,8 +306,8 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
     p->withheld = 1;
     p->mature = 0;
 
-    p->refresh = now->mono;
-    p->refresh_wall = now->wall;
+    p->token.refresh = now->mono;
+    p->token.refresh_wall = now->wall;
 
     /* a failure need not be waited for: the server may have come back */
 

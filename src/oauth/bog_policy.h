@@ -38,36 +38,41 @@ typedef struct {
 } bog_time_t;
 
 
-typedef struct {
-    /* the token; all zero where there is none */
-    int64_t   expires;          /* mono: its end */
-    int64_t   until;            /* mono: from here on it is not given out */
-    int64_t   until_wall;       /* wall: the same, for a suspended machine */
-    int64_t   refresh;          /* mono: a refresh is due */
-    int64_t   refresh_wall;     /* wall: the same */
+/*
+ * The times of one token, all zero where there is none.  The wall clock runs
+ * on while a machine sleeps, so a time has come when either clock says so.
+ */
 
-    /* the token before it, which is given out in its place for a while */
-    int64_t   mature;           /* mono: until then, */
-    int64_t   old_until;        /* mono: or until this, */
-    int64_t   old_until_wall;   /* wall: or until this */
-    int64_t   old_expires;      /* mono: its end */
+typedef struct {
+    int64_t      expires;       /* mono: the end of its life */
+    int64_t      until;         /* mono: from here on it is not given out */
+    int64_t      until_wall;    /* wall: the same */
+    int64_t      refresh;       /* mono: the next fetch is due */
+    int64_t      refresh_wall;  /* wall: the same */
+} bog_times_t;
+
+
+typedef struct {
+    bog_times_t  token;
+    bog_times_t  old;           /* the token before it, which is given out */
+    int64_t      mature;        /* in its place up to this mono time */
 
     /* the last fetches */
-    int64_t   retry;            /* mono: no fetch begins before */
-    uint32_t  failures;         /* in a row */
-    uint32_t  error;            /* bog_error_e of the last, none if it went
+    int64_t      retry;         /* mono: no fetch begins before */
+    uint32_t     failures;      /* in a row */
+    uint32_t     error;         /* bog_error_e of the last, none if it went
                                    well */
-    uint32_t  status;           /* its HTTP status, 0: none */
-    uint32_t  asked;            /* 1: the server itself asked for the wait */
-    int64_t   reloaded;         /* mono: a reload allowed a fetch at that time,
+    uint32_t     status;        /* its HTTP status, 0: none */
+    uint32_t     asked;         /* 1: the server itself asked for the wait */
+    int64_t      reloaded;      /* mono: a reload allowed a fetch at that time,
                                    0: never */
 
     /* tokens that the API has rejected */
-    int64_t   rejected;         /* mono: the last one that forced a fetch, 0:
+    int64_t      rejected;      /* mono: the last one that forced a fetch, 0:
                                    none */
-    uint32_t  rejections;       /* such, since the API accepted a token */
-    uint32_t  withheld;         /* 1: that fetch has not ended yet */
-    uint32_t  doubted;          /* 1: the API has rejected the newer token, and
+    uint32_t     rejections;    /* such, since the API accepted a token */
+    uint32_t     withheld;      /* 1: that fetch has not ended yet */
+    uint32_t     doubted;       /* 1: the API has rejected the newer token, and
                                    the one before is given out again */
 } bog_policy_t;
 
@@ -99,17 +104,37 @@ typedef struct {
 } bog_failure_t;
 
 
-/* Says whether the token, withheld or not, has its end still before it. */
-int bog_policy_valid(const bog_policy_t *p, const bog_time_t *now);
+/* Says whether the token may still be given out, by its times alone. */
+static inline int
+bog_times_valid(const bog_times_t *t, const bog_time_t *now)
+{
+    return now->mono < t->until && now->wall < t->until_wall;
+}
+
+
+/* Says whether a refresh of the token is due. */
+static inline int
+bog_times_refreshing(const bog_times_t *t, const bog_time_t *now)
+{
+    return now->mono >= t->refresh || now->wall >= t->refresh_wall;
+}
+
+
+/* Returns the milliseconds to its end, by the clock that says the least. */
+static inline int64_t
+bog_times_left(const bog_times_t *t, const bog_time_t *now)
+{
+    int64_t  mono, wall;
+
+    mono = t->expires - now->mono;
+    wall = t->until_wall + (t->expires - t->until) - now->wall;
+
+    return (mono < wall) ? mono : wall;
+}
+
 
 /* Tells which token a request gets now. */
 bog_token_e bog_policy_token(const bog_policy_t *p, const bog_time_t *now);
-
-/* Says whether a refresh of the token is due. */
-int bog_policy_refreshing(const bog_policy_t *p, const bog_time_t *now);
-
-/* Returns the milliseconds to its end, by the clock on which that is first. */
-int64_t bog_policy_left(const bog_policy_t *p, const bog_time_t *now);
 
 /*
  * Returns the mono time at which the next fetch is to begin; one in the past

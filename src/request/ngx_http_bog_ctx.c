@@ -320,7 +320,7 @@ ngx_http_bog_ctx_rejected(ngx_http_bog_ctx_t *ctx)
 static void
 ngx_http_bog_renew_ctx(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 {
-    if (ctx->token && ngx_http_bog_token_valid(ctx->token, now)) {
+    if (ctx->token && bog_times_valid(&ctx->token->times, now)) {
         return;
     }
 

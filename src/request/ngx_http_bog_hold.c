@@ -79,7 +79,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
     }
 
     if (ctx->redirected || ctx->token == NULL
-        || !ngx_http_bog_token_valid(ctx->token, &now)
+        || !bog_times_valid(&ctx->token->times, &now)
         || ngx_http_bog_source_rejected(ctx->source, ctx->token))
     {
         ctx->redirected = 0;

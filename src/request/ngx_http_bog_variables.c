@@ -144,7 +144,7 @@ ngx_http_bog_variable_state(ngx_http_request_t *r,
     } else if (view->token == NULL) {
         ngx_str_set(&state, "missing");
 
-    } else if (ngx_http_bog_token_refreshing(view->token, &now)) {
+    } else if (bog_times_refreshing(&view->token->times, &now)) {
         ngx_str_set(&state, "refreshing");
 
     } else {
@@ -172,7 +172,7 @@ ngx_http_bog_variable_expires(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    left = ngx_http_bog_token_left(view->token, &now);
+    left = bog_times_left(&view->token->times, &now);
     left = ngx_max(left, 0);
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);

@@ -173,11 +173,11 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
         token = NULL;
     }
 
-    if (token == NULL || !ngx_http_bog_token_valid(token, now)) {
+    if (token == NULL || !bog_times_valid(&token->times, now)) {
         return NULL;
     }
 
-    if (ngx_http_bog_token_refreshing(token, now)) {
+    if (bog_times_refreshing(&token->times, now)) {
         ngx_http_bog_source_hurry(source, now);
     }
 
@@ -193,7 +193,7 @@ ngx_http_bog_source_any_token(ngx_http_bog_source_t *source, bog_time_t *now)
     token = ngx_http_bog_source_token(source, now);
 
     if (token == NULL && source->token
-        && ngx_http_bog_token_valid(source->token, now))
+        && bog_times_valid(&source->token->times, now))
     {
         token = source->token;
     }

@@ -88,7 +88,7 @@ ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle,
 #define ngx_http_bog_source_fresh(source, now)                                \
     ((source)->slot->version == (source)->version                             \
      && (source)->fresh                                                       \
-     && !ngx_http_bog_token_refreshing((source)->fresh, now))
+     && !bog_times_refreshing(&(source)->fresh->times, now))
 
 /*
  * Returns the token that may be given out now, or NULL.  The caller takes its

@@ -81,9 +81,7 @@ ngx_http_bog_token_old(ngx_http_bog_account_t *account,
         return NULL;
     }
 
-    old->expires = record->policy.old_expires;
-    old->until = record->policy.old_until;
-    old->until_wall = record->policy.old_until_wall;
+    old->times = record->policy.old;
 
     return old;
 }
@@ -92,14 +90,13 @@ ngx_http_bog_token_old(ngx_http_bog_account_t *account,
 void
 ngx_http_bog_token_set_times(ngx_http_bog_token_t *token, bog_policy_t *policy)
 {
-    token->expires = policy->expires;
-    token->until = policy->until;
-    token->until_wall = policy->until_wall;
+    token->times = policy->token;
 
     /* where that is later than its end, ngx_http_bog_source_fresh() is not */
 
-    token->refresh = ngx_min(policy->refresh, policy->until);
-    token->refresh_wall = ngx_min(policy->refresh_wall, policy->until_wall);
+    token->times.refresh = ngx_min(policy->token.refresh, policy->token.until);
+    token->times.refresh_wall = ngx_min(policy->token.refresh_wall,
+                                        policy->token.until_wall);
 }
 
 

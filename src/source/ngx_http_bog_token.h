@@ -19,32 +19,12 @@
 typedef struct {
     ngx_uint_t                refs;
     ngx_uint_t                number;
-    int64_t                   expires;      /* mono */
-    int64_t                   refresh;      /* mono */
-    int64_t                   refresh_wall;
-    int64_t                   until;        /* mono */
-    int64_t                   until_wall;
+    bog_times_t               times;
     u_char                    id[16];
     size_t                    size;         /* that data has room for */
     size_t                    len;
     u_char                    data[1];
 } ngx_http_bog_token_t;
-
-
-#define ngx_http_bog_token_valid(token, now)                                  \
-    ((now)->mono < (token)->until && (now)->wall < (token)->until_wall)
-
-
-#define ngx_http_bog_token_refreshing(token, now)                             \
-    ((now)->mono >= (token)->refresh || (now)->wall >= (token)->refresh_wall)
-
-
-/* milliseconds to its end, by the clock on which that comes first */
-
-#define ngx_http_bog_token_left(token, now)                                   \
-    ngx_min((token)->expires - (now)->mono,                                   \
-            (token)->until_wall + ((token)->expires - (token)->until)         \
-            - (now)->wall)
 
 
 /*

@@ -51,14 +51,12 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     report->held = ngx_http_bog_metrics_holding(report->metrics);
     report->failures = policy->failures;
     report->fetching = ngx_http_bog_store_leased(&report->record, now);
-    report->valid = bog_policy_valid(policy, now);
+    report->valid = bog_times_valid(&policy->token, now);
 
     if (!report->valid) {
         report->state = NGX_HTTP_BOG_MISSING;
 
-    } else if (report->fetching
-               || bog_policy_refreshing(policy, now))
-    {
+    } else if (report->fetching || bog_times_refreshing(&policy->token, now)) {
         report->state = NGX_HTTP_BOG_REFRESHING;
 
     } else {
@@ -66,7 +64,7 @@ ngx_http_bog_report_take(ngx_http_bog_report_t *report,
     }
 
     report->expires = report->valid
-                      ? now->wall + bog_policy_left(policy, now) : 0;
+                      ? now->wall + bog_times_left(&policy->token, now) : 0;
 
     left = report->fetching ? 0 : bog_policy_next(policy, now) - now->mono;
 

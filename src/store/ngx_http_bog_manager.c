@@ -457,7 +457,7 @@ ngx_http_bog_manager_seal(ngx_http_bog_walk_t *walk,
 
     opened.life.start = record->start;
     opened.life.lifetime = record->lifetime;
-    opened.life.refresh = record->policy.refresh_wall;
+    opened.life.refresh = record->policy.token.refresh_wall;
     opened.token = walk->token;
     opened.len = record->len;
 

@@ -290,7 +290,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
     slot = ngx_http_bog_store_slot(account);
     slot->stored = ngx_http_bog_state_mark(account->state, &record);
 
-    left = record.policy.until - now.mono;
+    left = record.policy.token.until - now.mono;
 
     ngx_log_error(NGX_LOG_NOTICE, log, 0,
                   "token of client id \"%V\" was read from \"%V\", "

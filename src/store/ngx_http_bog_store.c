@@ -441,7 +441,7 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
     mine = ngx_http_bog_lease_mine(&record->lease, change->lease);
 
     if (!mine
-        && token->start.mono + token->lifetime <= record->policy.expires)
+        && token->start.mono + token->lifetime <= record->policy.token.expires)
     {
         /* a better one is there */
 
@@ -457,10 +457,11 @@ ngx_http_bog_change_success(ngx_http_bog_area_t *next,
 
         /* as long as was known before, by either clock */
 
-        lifetime = bog_policy_left(&record->policy, &token->start);
+        lifetime = bog_times_left(&record->policy.token, &token->start);
     }
 
-    if (repeated && lifetime > 0 && change->now->mono < record->policy.expires)
+    if (repeated && lifetime > 0
+        && change->now->mono < record->policy.token.expires)
     {
         bog_policy_repeated(&record->policy, &token->start, lifetime);
 

@@ -314,8 +314,8 @@ fleet_succeed(fleet_t *f, fleet_gateway_t *g, const bog_time_t *now)
     start.mono = g->sent;
     start.wall = FLEET_EPOCH + g->sent;
 
-    if (old.until && now->mono > old.until) {
-        f->without += now->mono - old.until;
+    if (old.token.until && now->mono > old.token.until) {
+        f->without += now->mono - old.token.until;
     }
 
     if (!bog_policy_success(&g->policy, &start, now, f->c.lifetime,
@@ -552,7 +552,7 @@ fleet_check(uint64_t seed)
     now.wall = FLEET_EPOCH + c.time;
 
     for (i = 0; i < FLEET_GATEWAYS; i++) {
-        fleet_expect(bog_policy_valid(&f.gateways[i].policy, &now),
+        fleet_expect(bog_times_valid(&f.gateways[i].policy.token, &now),
                      "steady: a token at the end");
     }
 
@@ -588,7 +588,7 @@ fleet_check(uint64_t seed)
                  "an outage is over within the longest wait");
 
     for (i = 0; i < FLEET_GATEWAYS; i++) {
-        fleet_expect(bog_policy_valid(&f.gateways[i].policy, &now),
+        fleet_expect(bog_times_valid(&f.gateways[i].policy.token, &now),
                      "an outage: a token at the end");
     }
 

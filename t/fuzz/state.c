@@ -137,9 +137,9 @@ fuzz_open(const unsigned char *p, size_t len, const bog_state_t *expected,
                                in->rules.max_lifetime,
                                in->rules.default_lifetime))
         {
-            fuzz_assert(bog_policy_valid(&policy, &now));
-            fuzz_assert(policy.refresh <= policy.until);
-            fuzz_assert(policy.until <= policy.expires);
+            fuzz_assert(bog_times_valid(&policy.token, &now));
+            fuzz_assert(policy.token.refresh <= policy.token.until);
+            fuzz_assert(policy.token.until <= policy.token.expires);
         }
     }
 

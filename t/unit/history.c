@@ -211,7 +211,7 @@ unit_history_look(unit_history_t *h)
     int      valid;
     int64_t  next;
 
-    valid = bog_policy_valid(&h->policy, &h->now);
+    valid = bog_times_valid(&h->policy.token, &h->now);
     next = bog_policy_next(&h->policy, &h->now);
 
     /* given out as long as it may be, and no longer, by either clock */
@@ -231,7 +231,7 @@ unit_history_look(unit_history_t *h)
 
     /* there is a next one, in time for the token, and not too far */
 
-    unit_check(h, h->now.wall < h->policy.refresh_wall
+    unit_check(h, h->now.wall < h->policy.token.refresh_wall
                   || next == h->policy.retry);
     unit_check(h, next <= h->now.mono + 375000
                   || (valid && next <= h->ends - h->guard)
@@ -277,11 +277,11 @@ unit_history_failure(unit_history_t *h)
     unit_check(h, wait <= (h->mistake == UNIT_SILENT ? 8000 : 10000)
                   || f.error > BOG_ERROR_TIMEOUT);
 
-    unit_check(h, h->policy.expires == old.expires
-                  && h->policy.until == old.until
-                  && h->policy.until_wall == old.until_wall
-                  && h->policy.refresh == old.refresh
-                  && h->policy.refresh_wall == old.refresh_wall);
+    unit_check(h, h->policy.token.expires == old.token.expires
+                  && h->policy.token.until == old.token.until
+                  && h->policy.token.until_wall == old.token.until_wall
+                  && h->policy.token.refresh == old.token.refresh
+                  && h->policy.token.refresh_wall == old.token.refresh_wall);
 }
 
 
@@ -308,7 +308,7 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
     bog_policy_t  old;
 
     old = h->policy;
-    first = (h->failures > 0 || !bog_policy_valid(&h->policy, &h->now));
+    first = (h->failures > 0 || !bog_times_valid(&h->policy.token, &h->now));
     lifetime = 1000 + unit_history_number(h, 86400000 - 1000 + 1);
     guard = (lifetime < 50000) ? lifetime / 10 : 5000;
 
@@ -326,7 +326,7 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
         return;
     }
 
-    unit_check(h, bog_policy_valid(&h->policy, &h->now));
+    unit_check(h, bog_times_valid(&h->policy.token, &h->now));
 
     h->old = (h->rejections == 0);
     h->old_ends = h->ends - h->guard;
@@ -350,17 +350,17 @@ unit_history_success(unit_history_t *h, const bog_time_t *start)
         h->quiet = start->mono + (h->quiet - start->mono) / 10;
 
     } else {
-        unit_check(h, h->policy.refresh >= h->ends - h->before
+        unit_check(h, h->policy.token.refresh >= h->ends - h->before
                                            - h->before / 10 - 1
-                      || h->policy.refresh == h->policy.until);
+                      || h->policy.token.refresh == h->policy.token.until);
     }
 
     h->quiet_wall = h->quiet - start->mono + start->wall;
 
-    unit_check(h, h->policy.refresh >= h->quiet);
-    unit_check(h, h->policy.refresh <= h->policy.until);
-    unit_check(h, h->policy.refresh_wall - start->wall
-                  == h->policy.refresh - start->mono);
+    unit_check(h, h->policy.token.refresh >= h->quiet);
+    unit_check(h, h->policy.token.refresh <= h->policy.token.until);
+    unit_check(h, h->policy.token.refresh_wall - start->wall
+                  == h->policy.token.refresh - start->mono);
 }
 
 
@@ -392,8 +392,8 @@ unit_history_again(unit_history_t *h, const bog_time_t *start)
     h->quiet_wall = 0;
     h->again = h->ends + 1000;
 
-    unit_check(h, h->policy.refresh == h->again);
-    unit_check(h, h->policy.refresh_wall == h->ends_wall + 1000);
+    unit_check(h, h->policy.token.refresh == h->again);
+    unit_check(h, h->policy.token.refresh_wall == h->ends_wall + 1000);
 }
 
 
@@ -476,13 +476,13 @@ unit_history_reject(unit_history_t *h)
 
     /* the tokens' ends are what they were, and so is the failure */
 
-    unit_check(h, h->policy.until == old.until);
-    unit_check(h, h->policy.until_wall == old.until_wall);
+    unit_check(h, h->policy.token.until == old.token.until);
+    unit_check(h, h->policy.token.until_wall == old.token.until_wall);
     unit_check(h, h->policy.error == old.error);
 
     if (!forced) {
         unit_check(h, h->policy.retry == old.retry);
-        unit_check(h, h->policy.refresh == old.refresh);
+        unit_check(h, h->policy.token.refresh == old.token.refresh);
         return;
     }
 

@@ -258,13 +258,13 @@ test_none(void **state)
 
     memset(&p, 0, sizeof(p));
 
-    assert_false(bog_policy_valid(&p, &unit_start));
+    assert_false(bog_times_valid(&p.token, &unit_start));
     assert_true(bog_policy_next(&p, &unit_start) <= UNIT_MONO);
 
     now.mono = 0;
     now.wall = 0;
 
-    assert_false(bog_policy_valid(&p, &now));
+    assert_false(bog_times_valid(&p.token, &now));
     assert_true(bog_policy_next(&p, &now) <= 0);
 }
 
@@ -291,19 +291,19 @@ test_success(void **state)
                                             row->rnd),
                          1);
 
-        if (p.expires != UNIT_MONO + row->expires
-            || p.until != UNIT_MONO + row->until
-            || p.until_wall != UNIT_WALL + row->until
-            || p.refresh != UNIT_MONO + row->refresh
-            || p.refresh_wall != UNIT_WALL + row->refresh)
+        if (p.token.expires != UNIT_MONO + row->expires
+            || p.token.until != UNIT_MONO + row->until
+            || p.token.until_wall != UNIT_WALL + row->until
+            || p.token.refresh != UNIT_MONO + row->refresh
+            || p.token.refresh_wall != UNIT_WALL + row->refresh)
         {
             fail_msg("row %zu: expires %lld, until %lld and %lld, "
                      "refresh %lld and %lld", i,
-                     (long long) p.expires - UNIT_MONO,
-                     (long long) p.until - UNIT_MONO,
-                     (long long) (p.until_wall - UNIT_WALL),
-                     (long long) p.refresh - UNIT_MONO,
-                     (long long) (p.refresh_wall - UNIT_WALL));
+                     (long long) p.token.expires - UNIT_MONO,
+                     (long long) p.token.until - UNIT_MONO,
+                     (long long) (p.token.until_wall - UNIT_WALL),
+                     (long long) p.token.refresh - UNIT_MONO,
+                     (long long) (p.token.refresh_wall - UNIT_WALL));
         }
 
         /* all is forgotten; the next fetch begins a while after this one */
@@ -352,19 +352,19 @@ test_success_first(void **state)
         memset(&p, 0, sizeof(p));
 
         p.failures = rows[i].failures;
-        p.until = rows[i].until ? UNIT_MONO + 1 : 0;
-        p.until_wall = rows[i].until ? UNIT_WALL + 1 : 0;
+        p.token.until = rows[i].until ? UNIT_MONO + 1 : 0;
+        p.token.until_wall = rows[i].until ? UNIT_WALL + 1 : 0;
 
         assert_int_equal(bog_policy_success(&p, &unit_start, &unit_start,
                                             rows[i].lifetime, rows[i].before,
                                             rows[i].rnd),
                          1);
 
-        if (p.refresh != UNIT_MONO + rows[i].refresh
-            || p.refresh_wall != UNIT_WALL + rows[i].refresh)
+        if (p.token.refresh != UNIT_MONO + rows[i].refresh
+            || p.token.refresh_wall != UNIT_WALL + rows[i].refresh)
         {
             fail_msg("row %zu: refresh %lld", i,
-                     (long long) p.refresh - UNIT_MONO);
+                     (long long) p.token.refresh - UNIT_MONO);
         }
 
         assert_int_equal(p.failures, 0);
@@ -409,10 +409,10 @@ test_success_late(void **state)
                          rows[i].valid);
 
         if (rows[i].valid) {
-            assert_true(p.until == UNIT_MONO + 295000);
-            assert_true(p.until_wall == UNIT_WALL + 295000);
-            assert_true(p.refresh == UNIT_MONO + 240000);
-            assert_true(p.refresh_wall == UNIT_WALL + 240000);
+            assert_true(p.token.until == UNIT_MONO + 295000);
+            assert_true(p.token.until_wall == UNIT_WALL + 295000);
+            assert_true(p.token.refresh == UNIT_MONO + 240000);
+            assert_true(p.token.refresh_wall == UNIT_WALL + 240000);
 
         } else {
             assert_memory_equal(&p, &before, sizeof(p));
@@ -510,11 +510,11 @@ test_refresh_fails(void **state)
 
     bog_policy_failure(&p, &now, &f, 0);
 
-    assert_true(p.expires == before.expires);
-    assert_true(p.until == before.until);
-    assert_true(p.until_wall == before.until_wall);
-    assert_true(p.refresh == before.refresh);
-    assert_true(p.refresh_wall == before.refresh_wall);
+    assert_true(p.token.expires == before.token.expires);
+    assert_true(p.token.until == before.token.until);
+    assert_true(p.token.until_wall == before.token.until_wall);
+    assert_true(p.token.refresh == before.token.refresh);
+    assert_true(p.token.refresh_wall == before.token.refresh_wall);
     assert_int_equal(p.status, 502);
 
     bog_policy_failure(&p, &now, &f, 0);
@@ -524,7 +524,7 @@ test_refresh_fails(void **state)
 
     assert_int_equal(bog_policy_success(&p, &now, &now, 300000, 60000, 0), 1);
 
-    assert_true(p.expires == now.mono + 300000);
+    assert_true(p.token.expires == now.mono + 300000);
     assert_int_equal(p.failures, 0);
     assert_int_equal(p.error, BOG_ERROR_NONE);
     assert_int_equal(p.status, 0);
@@ -570,7 +570,7 @@ test_clocks(void **state)
         now.mono = UNIT_MONO + unit_clocks[i].mono;
         now.wall = UNIT_WALL + unit_clocks[i].wall;
 
-        valid = bog_policy_valid(&p, &now);
+        valid = bog_times_valid(&p.token, &now);
         next = bog_policy_next(&p, &now) - UNIT_MONO;
 
         if (valid != unit_clocks[i].valid || next != unit_clocks[i].next) {
@@ -600,12 +600,12 @@ test_wall_jump(void **state)
     now.mono = UNIT_MONO + 1;
     now.wall = UNIT_WALL + 295000;
 
-    assert_false(bog_policy_valid(&p, &now));
+    assert_false(bog_times_valid(&p.token, &now));
     assert_int_equal(bog_policy_next(&p, &now), UNIT_MONO + 200);
 
     now.wall = UNIT_WALL + 294999;
 
-    assert_true(bog_policy_valid(&p, &now));
+    assert_true(bog_times_valid(&p.token, &now));
     assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 200);
 
     now.wall = UNIT_WALL + 240000;
@@ -697,8 +697,8 @@ unit_two_tokens(bog_policy_t *p, bog_time_t *now)
 
     assert_true(bog_policy_success(p, now, now, 300000, 60000, 0));
 
-    assert_true(p->old_expires == UNIT_MONO + 300000);
-    assert_true(p->expires == UNIT_MONO + 540000);
+    assert_true(p->old.expires == UNIT_MONO + 300000);
+    assert_true(p->token.expires == UNIT_MONO + 540000);
 }
 
 
@@ -876,14 +876,14 @@ test_repeated(void **state)
 
         bog_policy_repeated(&p, &at, rows[i].lifetime);
 
-        if (p.expires != UNIT_MONO + rows[i].expires
-            || p.until != UNIT_MONO + rows[i].expires - 5000
-            || p.until_wall != UNIT_WALL + rows[i].until_wall)
+        if (p.token.expires != UNIT_MONO + rows[i].expires
+            || p.token.until != UNIT_MONO + rows[i].expires - 5000
+            || p.token.until_wall != UNIT_WALL + rows[i].until_wall)
         {
             fail_msg("row %zu: expires %lld, until %lld and %lld", i,
-                     (long long) p.expires - UNIT_MONO,
-                     (long long) p.until - UNIT_MONO,
-                     (long long) (p.until_wall - UNIT_WALL));
+                     (long long) p.token.expires - UNIT_MONO,
+                     (long long) p.token.until - UNIT_MONO,
+                     (long long) (p.token.until_wall - UNIT_WALL));
         }
 
         /* the next fetch begins a second after its end, by either clock */
@@ -999,7 +999,7 @@ test_rejected(void **state)
 
         /* it is valid all the same, and once is enough */
 
-        assert_true(bog_policy_valid(&p, &now));
+        assert_true(bog_times_valid(&p.token, &now));
         assert_int_equal(bog_policy_token(&p, &now), NONE);
         assert_true(bog_policy_next(&p, &now) <= now.mono + 200);
 
@@ -1048,7 +1048,7 @@ test_withheld(void **state)
     assert_int_equal(bog_policy_token(&p, &now), CURRENT);
     assert_true(p.rejected == now.mono);
     assert_int_equal(p.rejections, 1);
-    assert_true(p.until == UNIT_MONO + 295000);
+    assert_true(p.token.until == UNIT_MONO + 295000);
     assert_true(bog_policy_next(&p, &now) == now.mono + 1000);
 
     now.mono = UNIT_MONO + 295000;

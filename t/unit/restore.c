@@ -113,11 +113,11 @@ unit_check(unit_restore_t *u, bog_time_t *now)
 
     start = now->mono - u->now;
 
-    assert_true(p.expires == start + u->expires);
-    assert_true(p.until == start + u->until);
-    assert_true(p.until_wall == UNIT_WALL + u->until);
-    assert_true(p.refresh == start + u->due);
-    assert_true(p.refresh_wall == UNIT_WALL + u->due);
+    assert_true(p.token.expires == start + u->expires);
+    assert_true(p.token.until == start + u->until);
+    assert_true(p.token.until_wall == UNIT_WALL + u->until);
+    assert_true(p.token.refresh == start + u->due);
+    assert_true(p.token.refresh_wall == UNIT_WALL + u->due);
 
     assert_true(p.retry == 0);
     assert_true(p.failures == 0);
@@ -126,7 +126,7 @@ unit_check(unit_restore_t *u, bog_time_t *now)
     assert_true(p.rejected == 0);
     assert_true(p.withheld == 0);
 
-    assert_true(bog_policy_valid(&p, now));
+    assert_true(bog_times_valid(&p.token, now));
 
     if (now->mono < start + u->due) {
         assert_true(bog_policy_next(&p, now) == start + u->due);
@@ -186,10 +186,10 @@ test_restore_same(void **data)
 
         life.start = start.wall;
         life.lifetime = lifetime;
-        life.refresh = p.refresh_wall;
+        life.refresh = p.token.refresh_wall;
 
-        now.mono = start.mono + (p.until - start.mono) / 3;
-        now.wall = start.wall + (p.until - start.mono) / 3;
+        now.mono = start.mono + (p.token.until - start.mono) / 3;
+        now.wall = start.wall + (p.token.until - start.mono) / 3;
 
         assert_int_equal(bog_policy_restore(&restored, &life, &now, 3600000,
                                             before), 1);
@@ -224,14 +224,14 @@ test_restore_jump(void **data)
     assert_int_equal(bog_policy_restore(&p, &life, &now, 3600000, 60000), 1);
 
     now.wall += 3600000;
-    assert_false(bog_policy_valid(&p, &now));
+    assert_false(bog_times_valid(&p.token, &now));
 
     now.wall -= 7200000;
-    assert_true(bog_policy_valid(&p, &now));
+    assert_true(bog_times_valid(&p.token, &now));
     assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 190000);
 
     now.mono = UNIT_MONO + 285000;
-    assert_false(bog_policy_valid(&p, &now));
+    assert_false(bog_times_valid(&p.token, &now));
 }
 
 
