@@ -22,7 +22,8 @@ UNIT_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer \
 	-fsanitize=address,undefined,float-cast-overflow \
 	-fno-sanitize-recover=undefined,float-cast-overflow \
 	-Wall -Wextra -Werror -Isrc/oauth
-UNIT_LIBS = -Wl,--wrap=madvise,--wrap=munmap -lcmocka -ljansson -lcrypto
+UNIT_LIBS = -Wl,--wrap=madvise,--wrap=munmap,--wrap=bog_pool_alloc \
+	-lcmocka -ljansson -lcrypto
 
 BUILD = build
 MODULE = $(BUILD)/ngx_http_bog_module.so

@@ -80,7 +80,7 @@ build() {
         # shellcheck disable=SC2086
         compile -fsanitize=fuzzer -Wall -Wextra -Werror -Isrc/oauth $includes \
             -o "$out/$target" "t/fuzz/$target.c" t/fuzz/fuzz.c src/oauth/*.c \
-            $parser -lcrypto
+            -Wl,--wrap=bog_pool_alloc,--wrap=munmap $parser -lcrypto
     done
 }
 

@@ -443,7 +443,7 @@ ngx_http_bog_account_request(ngx_conf_t *cf, ngx_http_bog_account_t *account,
           + sizeof("Content-Length: " CRLF CRLF) + NGX_SIZE_T_LEN
           + body;
 
-    p = ngx_http_bog_vault_alloc(bmcf->requests, len);
+    p = ngx_http_bog_pool_alloc(bmcf->requests, len, cf->log);
     if (p == NULL) {
         return NGX_ERROR;
     }

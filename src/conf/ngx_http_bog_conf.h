@@ -10,7 +10,6 @@
 
 #include "ngx_http_bog_account.h"
 #include "ngx_http_bog_state.h"
-#include "ngx_http_bog_vault.h"
 
 
 #define NGX_HTTP_BOG_ENDPOINT                                                 \
@@ -66,8 +65,8 @@ typedef struct {
     ngx_array_t                   credentials;
                                             /* ngx_http_bog_credential_t * */
 
-    ngx_http_bog_vault_t         *secrets;      /* while configuring */
-    ngx_http_bog_vault_t         *requests;     /* while the cycle lives */
+    bog_pool_t                   *secrets;      /* while configuring */
+    bog_pool_t                   *requests;     /* while the cycle lives */
 
     ngx_http_bog_state_dir_t      state_dir;    /* "bog_state_path" */
 

@@ -52,8 +52,8 @@ ngx_http_bog_create_main_conf(ngx_conf_t *cf)
     ngx_rbtree_init(&bmcf->names, &bmcf->names_sentinel,
                     ngx_str_rbtree_insert_value);
 
-    bmcf->secrets = ngx_http_bog_vault_create(cf->pool);
-    bmcf->requests = ngx_http_bog_vault_create(cf->pool);
+    bmcf->secrets = ngx_http_bog_pool_create(cf->pool);
+    bmcf->requests = ngx_http_bog_pool_create(cf->pool);
 
     if (bmcf->secrets == NULL || bmcf->requests == NULL) {
         return NULL;
@@ -333,7 +333,7 @@ ngx_http_bog_init_members(ngx_conf_t *cf)
 
     cf->ctx = ctx;
 
-    ngx_http_bog_vault_empty(bmcf->secrets);
+    bog_pool_destroy(bmcf->secrets);
 
     return rc;
 }

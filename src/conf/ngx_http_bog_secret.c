@@ -14,7 +14,7 @@ static ngx_int_t ngx_http_bog_secret_check(ngx_conf_t *cf, ngx_str_t *file,
 
 
 ngx_int_t
-ngx_http_bog_secret_read(ngx_conf_t *cf, ngx_http_bog_vault_t *vault,
+ngx_http_bog_secret_read(ngx_conf_t *cf, bog_pool_t *pool,
     ngx_str_t *file, ngx_str_t *secret)
 {
     u_char    *buf;
@@ -52,7 +52,7 @@ ngx_http_bog_secret_read(ngx_conf_t *cf, ngx_http_bog_vault_t *vault,
         goto done;
     }
 
-    secret->data = ngx_http_bog_vault_alloc(vault, n);
+    secret->data = ngx_http_bog_pool_alloc(pool, n, cf->log);
     if (secret->data == NULL) {
         goto done;
     }

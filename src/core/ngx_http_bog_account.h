@@ -71,7 +71,7 @@ struct ngx_http_bog_account_s {
     ngx_str_t                      scope;       /* form-encoded, or empty */
     ngx_str_t                      name;        /* for people, of its own */
     ngx_str_t                      label;       /* the same, for Prometheus */
-    ngx_str_t                      request;     /* in the vault */
+    ngx_str_t                      request;     /* in guarded memory */
 
     ngx_msec_t                     refresh_before;
     ngx_msec_t                     max_lifetime;

@@ -13,6 +13,9 @@ typedef struct {
 } ngx_http_bog_error_t;
 
 
+static void ngx_http_bog_pool_cleanup(void *data);
+
+
 /* by bog_error_e */
 
 static ngx_http_bog_error_t  ngx_http_bog_errors[] = {
@@ -61,6 +64,45 @@ ngx_http_bog_quote(u_char *dst, u_char *src, size_t len)
     }
 
     return dst;
+}
+
+
+bog_pool_t *
+ngx_http_bog_pool_create(ngx_pool_t *pool)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(pool, sizeof(bog_pool_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(cln->data, sizeof(bog_pool_t));
+    cln->handler = ngx_http_bog_pool_cleanup;
+
+    return cln->data;
+}
+
+
+u_char *
+ngx_http_bog_pool_alloc(bog_pool_t *pool, size_t size, ngx_log_t *log)
+{
+    u_char  *p;
+
+    p = bog_pool_alloc(pool, size);
+
+    if (p == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, log, ngx_errno, "no memory for secrets");
+    }
+
+    return p;
+}
+
+
+static void
+ngx_http_bog_pool_cleanup(void *data)
+{
+    bog_pool_destroy(data);
 }
 
 

@@ -15,7 +15,6 @@
 #include "bog_memory.h"
 #include "bog_oauth.h"
 #include "bog_policy.h"
-#include "bog_registers.h"
 
 
 /* What all floors share: the version, the time, the names of failures. */
@@ -51,6 +50,15 @@ char *ngx_http_bog_error_reason(uint32_t error);
  * long at the most.  Returns its end.
  */
 u_char *ngx_http_bog_quote(u_char *dst, u_char *src, size_t len);
+
+/*
+ * Makes a pool of guarded memory that lives as long as nginx's pool.  It may be
+ * destroyed before.  Returns NULL where memory is out.
+ */
+bog_pool_t *ngx_http_bog_pool_create(ngx_pool_t *pool);
+
+/* Returns size bytes of the pool, or NULL, which is logged. */
+u_char *ngx_http_bog_pool_alloc(bog_pool_t *pool, size_t size, ngx_log_t *log);
 
 
 /* Tells the time on both clocks, as of this turn of the event loop. */

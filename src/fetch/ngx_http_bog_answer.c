@@ -14,14 +14,6 @@ static u_char *ngx_http_bog_answer_reason(ngx_http_bog_fetch_t *fetch,
     u_char *buf, u_char *last);
 
 
-/*
- * Room for the parser, one for all fetches of a worker: it is large, and used
- * within one event only.
- */
-
-static u_char  *ngx_http_bog_answer_arena;
-
-
 /* by bog_answer_status_e */
 
 static char  *ngx_http_bog_answer_faults[] = {
@@ -65,16 +57,6 @@ ngx_http_bog_answer_read(ngx_http_bog_fetch_t *fetch)
         return;
     }
 
-    if (ngx_http_bog_answer_arena == NULL) {
-        ngx_http_bog_answer_arena = bog_memory_alloc(BOG_OAUTH_ARENA);
-    }
-
-    if (ngx_http_bog_answer_arena == NULL) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        fetch->fault = ngx_http_bog_answer_faults[BOG_ANSWER_NO_MEMORY];
-        return;
-    }
-
     if (fetch->answer.status.code == NGX_HTTP_OK
         || fetch->answer.status.code == NGX_HTTP_CREATED)
     {
@@ -89,10 +71,8 @@ ngx_http_bog_answer_read(ngx_http_bog_fetch_t *fetch)
 void
 ngx_http_bog_answer_forget(ngx_http_bog_fetch_t *fetch)
 {
-    if (fetch->token.len) {
-        bog_memory_wipe(fetch->token.data, fetch->token.len);
-        fetch->token.len = 0;
-    }
+    bog_pool_destroy(&fetch->pool);
+    fetch->token.len = 0;
 }
 
 
@@ -117,8 +97,7 @@ ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
     rules.default_lifetime = (int64_t) account->default_lifetime;
 
     status = bog_oauth_answer(&answer, (char *) fetch->answer.body,
-                              fetch->answer.body_len, &rules,
-                              ngx_http_bog_answer_arena, BOG_OAUTH_ARENA);
+                              fetch->answer.body_len, &rules, &fetch->pool);
 
     if (status == BOG_ANSWER_OK
         && bog_oauth_token_id((char *) fetch->token.id,
@@ -186,8 +165,7 @@ ngx_http_bog_answer_refusal(ngx_http_bog_fetch_t *fetch)
 
     fetch->code_len = bog_oauth_error(fetch->code,
                               (char *) fetch->answer.body,
-                              fetch->answer.body_len,
-                              ngx_http_bog_answer_arena, BOG_OAUTH_ARENA);
+                              fetch->answer.body_len, &fetch->pool);
 
     if (fetch->failure.status == NGX_HTTP_UNAUTHORIZED) {
         fetch->failure.error = BOG_ERROR_REJECTED;

@@ -23,8 +23,8 @@ void ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch);
 
 /*
  * Understands the answer that has come: sets fetch->token, or fetch->failure
- * and the reason for the log.  The token is in memory that the next answer
- * will use; ngx_http_bog_answer_forget() is to be called before.
+ * and the reason for the log.  The token is in fetch->pool, which
+ * ngx_http_bog_answer_forget() destroys.
  */
 void ngx_http_bog_answer_read(ngx_http_bog_fetch_t *fetch);
 void ngx_http_bog_answer_forget(ngx_http_bog_fetch_t *fetch);

@@ -106,6 +106,7 @@ struct ngx_http_bog_fetch_s {
 
     bog_failure_t              failure;         /* none: there is a token */
     ngx_http_bog_new_token_t   token;
+    bog_pool_t                 pool;            /* the token, parsed JSON */
 
     char                      *fault;           /* of the answer, or NULL */
     char                       code[BOG_OAUTH_ERROR_MAX];

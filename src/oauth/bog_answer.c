@@ -4,150 +4,78 @@
  */
 
 
+#include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "bog_json.h"
+#include <jansson.h>
+
 #include "bog_memory.h"
 #include "bog_oauth.h"
+
+
+/*
+ * This file reads what a token endpoint answers: it finds the token and tells
+ * how long that lives, or finds the error code.  A fetch calls it with the
+ * body as it came.  It must believe nothing that it reads, and must leave no
+ * piece of a token on the heap: all that the parser needs comes from a pool.
+ */
 
 
 /*
  * Far beyond any time that means something, and so far below the end of
  * int64_t that a sum of two cannot overflow.
  */
-#define BOG_OAUTH_MSEC_MAX   ((int64_t) 1 << 60)
+#define BOG_ANSWER_MSEC_MAX  ((int64_t) 1 << 60)
 
 /* milliseconds by which two clocks differ that agree, and that do not */
 
-#define BOG_OAUTH_AGREE      30000
-#define BOG_OAUTH_DIFFER     60000
+#define BOG_ANSWER_AGREE     30000
+#define BOG_ANSWER_DIFFER    60000
+
+#define BOG_ANSWER_JSON      (JSON_REJECT_DUPLICATES|JSON_DECODE_INT_AS_REAL)
 
 
-static bog_answer_status_e bog_oauth_parse(json_t **root, bog_arena_t *a,
+static bog_answer_status_e bog_answer_parse(json_t **root, bog_pool_t *pool,
     const char *text, size_t len);
-static bog_answer_status_e bog_oauth_token(bog_answer_t *answer,
-    const json_t *root);
-static bog_answer_status_e bog_oauth_type(bog_answer_t *answer,
-    const json_t *root);
-static bog_answer_status_e bog_oauth_claims(json_t **claims,
-    bog_arena_t *a, const bog_answer_t *answer);
-static int bog_oauth_payload(bog_str_t *payload, const char *token,
-    size_t len);
-static size_t bog_oauth_base64url(unsigned char *dst, const bog_str_t *src);
-static int bog_oauth_sextet(unsigned char ch);
-static bog_answer_status_e bog_oauth_lifetime(bog_answer_t *answer,
+static void *bog_answer_malloc(size_t size);
+static void bog_answer_free(void *p);
+static bog_answer_status_e bog_answer_claims(json_t **claims,
+    bog_pool_t *pool, const char *token, size_t len);
+static size_t bog_answer_base64url(char *dst, const char *src, size_t len);
+static bog_answer_status_e bog_answer_lifetime(bog_answer_t *answer,
     const json_t *root, const json_t *claims,
     const bog_answer_rules_t *rules);
-static int64_t bog_oauth_clock(const bog_answer_rules_t *rules, int64_t iat);
-static int64_t bog_oauth_expires_in(const json_t *value, int64_t clock);
-static int bog_oauth_claim(const json_t *claims, const char *name,
+static int64_t bog_answer_clock(const bog_answer_rules_t *rules, int64_t iat);
+static int64_t bog_answer_expires_in(const json_t *value, int64_t clock);
+static int bog_answer_claim(const json_t *claims, const char *name,
     int64_t *msec);
-static int64_t bog_oauth_msec(double msec);
-static size_t bog_oauth_escape(char *dst, unsigned char ch);
-static void bog_oauth_settle(bog_arena_t *a, bog_answer_t *answer);
+static int64_t bog_answer_msec(double msec);
+
+
+/* jansson's allocator takes no context; both are set while it parses only */
+
+static bog_pool_t  *bog_answer_pool;
+static jmp_buf      bog_answer_no_memory;
 
 
 bog_answer_status_e
 bog_oauth_answer(bog_answer_t *answer, const char *body, size_t len,
-    const bog_answer_rules_t *rules, void *arena, size_t arena_size)
+    const bog_answer_rules_t *rules, bog_pool_t *pool)
 {
-    json_t              *root, *claims;
-    bog_arena_t          a;
-    bog_answer_status_e  status;
+    size_t                size;
+    json_t               *root, *claims, *value, *type;
+    const char           *token;
+    bog_answer_status_e   status;
 
     memset(answer, 0, sizeof(bog_answer_t));
-    bog_arena_init(&a, arena, arena_size);
 
-    status = bog_oauth_parse(&root, &a, body, len);
-
-    if (status == BOG_ANSWER_OK) {
-        status = bog_oauth_token(answer, root);
-    }
-
-    if (status == BOG_ANSWER_OK) {
-        status = bog_oauth_type(answer, root);
-    }
-
-    if (status == BOG_ANSWER_OK) {
-        status = bog_oauth_claims(&claims, &a, answer);
-    }
-
-    if (status == BOG_ANSWER_OK) {
-        status = bog_oauth_lifetime(answer, root, claims, rules);
-    }
-
+    status = bog_answer_parse(&root, pool, body, len);
     if (status != BOG_ANSWER_OK) {
-        memset(answer, 0, sizeof(bog_answer_t));
+        return status;
     }
-
-    bog_oauth_settle(&a, answer);
-
-    return status;
-}
-
-
-size_t
-bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body, size_t len,
-    void *arena, size_t arena_size)
-{
-    char           text[4];
-    size_t         n, size;
-    json_t        *root;
-    const char    *p;
-    bog_arena_t    a;
-    bog_answer_t   none;
-
-    n = 0;
-
-    memset(&none, 0, sizeof(bog_answer_t));
-    bog_arena_init(&a, arena, arena_size);
-
-    if (bog_json_parse(&root, &a, body, len) == BOG_JSON_OK) {
-        p = json_string_value(json_object_get(root, "error"));
-
-        for ( /* void */ ; p && *p; p++) {
-            size = bog_oauth_escape(text, (unsigned char) *p);
-
-            if (size > BOG_OAUTH_ERROR_MAX - n) {
-                break;
-            }
-
-            memcpy(dst + n, text, size);
-            n += size;
-        }
-    }
-
-    bog_oauth_settle(&a, &none);
-
-    return n;
-}
-
-
-static bog_answer_status_e
-bog_oauth_parse(json_t **root, bog_arena_t *a, const char *text, size_t len)
-{
-    switch (bog_json_parse(root, a, text, len)) {
-
-    case BOG_JSON_OK:
-        return BOG_ANSWER_OK;
-
-    case BOG_JSON_NO_MEMORY:
-        return BOG_ANSWER_NO_MEMORY;
-
-    default: /* BOG_JSON_INVALID */
-        return BOG_ANSWER_NOT_JSON;
-    }
-}
-
-
-static bog_answer_status_e
-bog_oauth_token(bog_answer_t *answer, const json_t *root)
-{
-    size_t       len;
-    json_t      *value;
-    const char  *token;
 
     value = json_object_get(root, "access_token");
 
@@ -156,22 +84,75 @@ bog_oauth_token(bog_answer_t *answer, const json_t *root)
         return BOG_ANSWER_NO_TOKEN;
     }
 
-    len = json_string_length(value);
+    size = json_string_length(value);
 
-    if (!bog_oauth_b64token(token, len)) {
+    if (!bog_oauth_b64token(token, size)) {
         return BOG_ANSWER_BAD_TOKEN;
     }
 
-    if (len > BOG_OAUTH_TOKEN_MAX) {
+    if (size > BOG_OAUTH_TOKEN_MAX) {
         return BOG_ANSWER_TOO_LARGE;
     }
 
-    /* the string is ours: it lies in the arena, and jansson is done with it */
+    type = json_object_get(root, "token_type");
 
-    answer->token = (char *) token;
-    answer->token_len = len;
+    if (type && (!json_is_string(type)
+                 || strcasecmp(json_string_value(type), "bearer") != 0))
+    {
+        return BOG_ANSWER_BAD_TYPE;
+    }
+
+    status = bog_answer_claims(&claims, pool, token, size);
+    if (status != BOG_ANSWER_OK) {
+        return status;
+    }
+
+    status = bog_answer_lifetime(answer, root, claims, rules);
+    if (status != BOG_ANSWER_OK) {
+        return status;
+    }
+
+    answer->token = token;
+    answer->token_len = size;
+    answer->type_missing = (type == NULL);
 
     return BOG_ANSWER_OK;
+}
+
+
+size_t
+bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body, size_t len,
+    bog_pool_t *pool)
+{
+    int          plain;
+    char         text[sizeof("\\x00")];
+    size_t       n, size;
+    json_t      *root;
+    const char  *p;
+
+    if (bog_answer_parse(&root, pool, body, len) != BOG_ANSWER_OK) {
+        return 0;
+    }
+
+    n = 0;
+    p = json_string_value(json_object_get(root, "error"));
+
+    for ( /* void */ ; p && *p; p++) {
+
+        plain = (*p > 0x20 && *p < 0x7f && strchr("\"'\\", *p) == NULL);
+
+        size = snprintf(text, sizeof(text), plain ? "%c" : "\\x%02X",
+                        (unsigned char) *p);
+
+        if (size > BOG_OAUTH_ERROR_MAX - n) {
+            break;
+        }
+
+        memcpy(dst + n, text, size);
+        n += size;
+    }
+
+    return n;
 }
 
 
@@ -196,129 +177,165 @@ bog_oauth_b64token(const char *token, size_t len)
 }
 
 
-static bog_answer_status_e
-bog_oauth_type(bog_answer_t *answer, const json_t *root)
-{
-    json_t      *value;
-    const char  *type;
-
-    value = json_object_get(root, "token_type");
-
-    if (value == NULL) {
-        answer->type_missing = 1;
-        return BOG_ANSWER_OK;
-    }
-
-    type = json_string_value(value);
-
-    if (type == NULL || strcasecmp(type, "bearer") != 0) {
-        return BOG_ANSWER_BAD_TYPE;
-    }
-
-    return BOG_ANSWER_OK;
-}
-
-
 /*
- * What a JWT says of itself.  Its signature is the API's affair: here it only
- * helps to tell how long the token lives.  A token need not be a JWT, so all
- * that is not one has no claims.
+ * Reads one JSON object (RFC 8259) in which no name stands twice.  All of it
+ * is in the pool: *root needs no json_decref().
+ *
+ * The allocator of jansson is a setting of the process.  No other thread sees
+ * the change: nginx's thread pools only read and write files.  The parser's
+ * text of an error may hold a piece of the token, hence no json_error_t.
  */
 
 static bog_answer_status_e
-bog_oauth_claims(json_t **claims, bog_arena_t *a,
-    const bog_answer_t *answer)
+bog_answer_parse(json_t **root, bog_pool_t *pool, const char *text, size_t len)
 {
-    size_t                len;
-    bog_str_t             payload;
-    unsigned char        *text;
-    bog_answer_status_e   status;
+    json_free_t          free_fn;
+    json_malloc_t        malloc_fn;
+    bog_answer_status_e  status;
 
-    *claims = NULL;
+    *root = NULL;
 
-    if (!bog_oauth_payload(&payload, answer->token, answer->token_len)) {
-        return BOG_ANSWER_OK;
+    /* jansson passes over a zero byte that follows a number */
+
+    if (len == 0 || memchr(text, '\0', len)) {
+        return BOG_ANSWER_NOT_JSON;
     }
 
-    text = bog_arena_alloc(a, payload.len);
-    if (text == NULL) {
-        return BOG_ANSWER_NO_MEMORY;
+    json_get_alloc_funcs(&malloc_fn, &free_fn);
+    json_set_alloc_funcs(bog_answer_malloc, bog_answer_free);
+
+    bog_answer_pool = pool;
+
+    if (setjmp(bog_answer_no_memory) == 0) {
+        *root = json_loadb(text, len, BOG_ANSWER_JSON, NULL);
+        status = json_is_object(*root) ? BOG_ANSWER_OK : BOG_ANSWER_NOT_JSON;
+
+    } else {
+        status = BOG_ANSWER_NO_MEMORY;
     }
 
-    len = bog_oauth_base64url(text, &payload);
+    bog_answer_pool = NULL;
 
-    status = bog_oauth_parse(claims, a, (char *) text, len);
+    json_set_alloc_funcs(malloc_fn, free_fn);
 
-    if (status == BOG_ANSWER_NOT_JSON) {
-        *claims = NULL;
-        return BOG_ANSWER_OK;
+    if (status != BOG_ANSWER_OK) {
+        *root = NULL;
     }
 
     return status;
 }
 
 
-/* the middle of header.payload.signature; an unsigned one ends with the dot */
+/*
+ * Parts of jansson, its scanner of strings for one, do not check that they got
+ * memory, and would write past the end of a buffer that could not grow.  So
+ * where there is no memory the parser is left by a jump.  That loses nothing:
+ * all that it holds is in the pool.
+ */
 
-static int
-bog_oauth_payload(bog_str_t *payload, const char *token, size_t len)
+static void *
+bog_answer_malloc(size_t size)
 {
-    const char  *p, *dot, *last;
+    void  *p;
+
+    p = bog_pool_alloc(bog_answer_pool, size);
+
+    if (p == NULL) {
+        longjmp(bog_answer_no_memory, 1);
+    }
+
+    return p;
+}
+
+
+static void
+bog_answer_free(void *p)
+{
+    (void) p;
+}
+
+
+/*
+ * Reads the claims of a JWT.  They only help to tell how long the token lives,
+ * so the signature is not checked: that is the API's part.  A token need not
+ * be a JWT: *claims is NULL where there are none to read.
+ */
+
+static bog_answer_status_e
+bog_answer_claims(json_t **claims, bog_pool_t *pool, const char *token,
+    size_t len)
+{
+    char                 *text;
+    const char           *p, *dot, *last;
+    bog_answer_status_e   status;
+
+    *claims = NULL;
+
+    /* header.payload.signature: an unsigned one ends with the second dot */
 
     last = token + len;
 
     p = memchr(token, '.', len);
     if (p == NULL || p == token) {
-        return 0;
+        return BOG_ANSWER_OK;
     }
 
     p++;
 
     dot = memchr(p, '.', last - p);
     if (dot == NULL || memchr(dot + 1, '.', last - dot - 1)) {
-        return 0;
+        return BOG_ANSWER_OK;
     }
 
-    payload->data = (const unsigned char *) p;
-    payload->len = dot - p;
+    text = bog_pool_alloc(pool, dot - p);
+    if (text == NULL) {
+        return BOG_ANSWER_NO_MEMORY;
+    }
 
-    return 1;
+    len = bog_answer_base64url(text, p, dot - p);
+
+    status = bog_answer_parse(claims, pool, text, len);
+
+    return (status == BOG_ANSWER_NOT_JSON) ? BOG_ANSWER_OK : status;
 }
 
 
 /*
- * Base64 of RFC 4648, 5, without padding.  dst has room for src->len bytes.
- * Returns the length, 0 also where src is none.
+ * Decodes Base64 of RFC 4648, 5, without padding.  dst has room for len bytes.
+ * Returns the length, 0 also where src is not Base64.
  */
 
 static size_t
-bog_oauth_base64url(unsigned char *dst, const bog_str_t *src)
+bog_answer_base64url(char *dst, const char *src, size_t len)
 {
-    int             sextet;
-    size_t          i;
-    unsigned        bits;
-    unsigned char  *p;
+    char        *p;
+    size_t       i;
+    unsigned     bits;
+    const char  *digit;
 
-    if (src->len % 4 == 1) {
+    static const char  digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    if (len % 4 == 1) {
         return 0;
     }
 
     p = dst;
     bits = 0;
 
-    for (i = 0; i < src->len; i++) {
+    for (i = 0; i < len; i++) {
 
-        sextet = bog_oauth_sextet(src->data[i]);
-        if (sextet < 0) {
+        digit = memchr(digits, src[i], 64);
+        if (digit == NULL) {
             return 0;
         }
 
-        bits = (bits << 6 | (unsigned) sextet) & 0xffff;
+        bits = (bits << 6 | (unsigned) (digit - digits)) & 0xffff;
 
         /* 6, 4, 2 bits are left over from the characters before */
 
         if (i % 4) {
-            *p++ = (unsigned char) (bits >> (6 - 2 * (i % 4)));
+            *p++ = (char) (bits >> (6 - 2 * (i % 4)));
         }
     }
 
@@ -326,41 +343,22 @@ bog_oauth_base64url(unsigned char *dst, const bog_str_t *src)
 }
 
 
-static int
-bog_oauth_sextet(unsigned char ch)
-{
-    if (ch >= 'A' && ch <= 'Z') {
-        return ch - 'A';
-    }
-
-    if (ch >= 'a' && ch <= 'z') {
-        return ch - 'a' + 26;
-    }
-
-    if (ch >= '0' && ch <= '9') {
-        return ch - '0' + 52;
-    }
-
-    return (ch == '-') ? 62 : (ch == '_') ? 63 : -1;
-}
-
-
 static bog_answer_status_e
-bog_oauth_lifetime(bog_answer_t *answer, const json_t *root,
+bog_answer_lifetime(bog_answer_t *answer, const json_t *root,
     const json_t *claims, const bog_answer_rules_t *rules)
 {
     int64_t  clock, exp, iat, left, lifetime;
 
-    if (!bog_oauth_claim(claims, "iat", &iat) || iat <= 0) {
+    if (!bog_answer_claim(claims, "iat", &iat) || iat <= 0) {
         iat = -1;
     }
 
-    clock = bog_oauth_clock(rules, iat);
+    clock = bog_answer_clock(rules, iat);
 
-    lifetime = bog_oauth_expires_in(json_object_get(root, "expires_in"),
-                                    clock);
+    lifetime = bog_answer_expires_in(json_object_get(root, "expires_in"),
+                                     clock);
 
-    if (bog_oauth_claim(claims, "exp", &exp)) {
+    if (bog_answer_claim(claims, "exp", &exp)) {
 
         left = exp - clock;
 
@@ -403,15 +401,15 @@ bog_oauth_lifetime(bog_answer_t *answer, const json_t *root,
  */
 
 static int64_t
-bog_oauth_clock(const bog_answer_rules_t *rules, int64_t iat)
+bog_answer_clock(const bog_answer_rules_t *rules, int64_t iat)
 {
     if (rules->date < 0) {
         return (iat == -1) ? rules->now : iat;
     }
 
     if (iat != -1
-        && llabs(rules->date - rules->now) > BOG_OAUTH_DIFFER
-        && llabs(iat - rules->now) <= BOG_OAUTH_AGREE)
+        && llabs(rules->date - rules->now) > BOG_ANSWER_DIFFER
+        && llabs(iat - rules->now) <= BOG_ANSWER_AGREE)
     {
         return (iat > rules->now) ? iat : rules->now;
     }
@@ -426,7 +424,7 @@ bog_oauth_clock(const bog_answer_rules_t *rules, int64_t iat)
  */
 
 static int64_t
-bog_oauth_expires_in(const json_t *value, int64_t clock)
+bog_answer_expires_in(const json_t *value, int64_t clock)
 {
     double       n;
     int64_t      left;
@@ -446,10 +444,10 @@ bog_oauth_expires_in(const json_t *value, int64_t clock)
     }
 
     if (n > 1e12) {
-        left = bog_oauth_msec(n) - clock;
+        left = bog_answer_msec(n) - clock;
 
     } else {
-        left = bog_oauth_msec(n * 1000) - ((n > 1e9) ? clock : 0);
+        left = bog_answer_msec(n * 1000) - ((n > 1e9) ? clock : 0);
     }
 
     return (left > 0) ? left : 0;
@@ -457,7 +455,7 @@ bog_oauth_expires_in(const json_t *value, int64_t clock)
 
 
 static int
-bog_oauth_claim(const json_t *claims, const char *name, int64_t *msec)
+bog_answer_claim(const json_t *claims, const char *name, int64_t *msec)
 {
     json_t  *value;
 
@@ -467,7 +465,7 @@ bog_oauth_claim(const json_t *claims, const char *name, int64_t *msec)
         return 0;
     }
 
-    *msec = bog_oauth_msec(json_number_value(value) * 1000);
+    *msec = bog_answer_msec(json_number_value(value) * 1000);
 
     return 1;
 }
@@ -476,51 +474,15 @@ bog_oauth_claim(const json_t *claims, const char *name, int64_t *msec)
 /* conversion of what does not fit is undefined, so it ends at the bounds */
 
 static int64_t
-bog_oauth_msec(double msec)
+bog_answer_msec(double msec)
 {
-    if (!(msec > (double) -BOG_OAUTH_MSEC_MAX)) {
-        return -BOG_OAUTH_MSEC_MAX;
+    if (!(msec > (double) -BOG_ANSWER_MSEC_MAX)) {
+        return -BOG_ANSWER_MSEC_MAX;
     }
 
-    if (msec > (double) BOG_OAUTH_MSEC_MAX) {
-        return BOG_OAUTH_MSEC_MAX;
+    if (msec > (double) BOG_ANSWER_MSEC_MAX) {
+        return BOG_ANSWER_MSEC_MAX;
     }
 
     return (int64_t) msec;
-}
-
-
-static size_t
-bog_oauth_escape(char *dst, unsigned char ch)
-{
-    static char  hex[] = "0123456789ABCDEF";
-
-    if (ch > 0x20 && ch < 0x7f && ch != '"' && ch != '\'' && ch != '\\') {
-        dst[0] = (char) ch;
-        return 1;
-    }
-
-    dst[0] = '\\';
-    dst[1] = 'x';
-    dst[2] = hex[ch >> 4];
-    dst[3] = hex[ch & 0xf];
-
-    return 4;
-}
-
-
-/* moves the token, if any, to the start of the arena, and wipes the rest */
-
-static void
-bog_oauth_settle(bog_arena_t *a, bog_answer_t *answer)
-{
-    if (answer->token) {
-        memmove(a->start, answer->token, answer->token_len);
-        answer->token = (char *) a->start;
-    }
-
-    bog_memory_wipe(a->start + answer->token_len,
-                    a->pos - a->start - answer->token_len);
-
-    a->pos = a->start;
 }

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bog_memory.h"
+
 
 /*
  * What OAuth 2.0 says of the client credentials grant (RFC 6749, 4.4), and
@@ -23,14 +25,6 @@
 #define BOG_OAUTH_ANSWER_MAX  65536
 #define BOG_OAUTH_ERROR_MAX   64
 #define BOG_OAUTH_DIGEST_LEN  32
-
-/*
- * An arena of this size parses every body of BOG_OAUTH_ANSWER_MAX bytes: the
- * worst, "{"a":[{},{},...", takes 5.1 MB with jansson 2.14, an answer of the
- * bank about 10 kB.  Pages never touched cost nothing, but bog_memory_free()
- * touches them all: better to keep one arena than to get one for each answer.
- */
-#define BOG_OAUTH_ARENA       ((size_t) 8 * 1024 * 1024)
 
 
 typedef struct {
@@ -71,8 +65,7 @@ typedef struct {
 
 
 typedef struct {
-    char                 *token;             /* start of the arena, without
-                                                a terminating zero */
+    const char           *token;             /* in the pool */
     size_t                token_len;
     int64_t               lifetime;          /* milliseconds, above zero */
     unsigned              stated:1;          /* the answer or the token tells
@@ -120,24 +113,24 @@ int bog_oauth_token_id(char id[16], const unsigned char *token, size_t len);
 int bog_oauth_b64token(const char *token, size_t len);
 
 /*
- * Reads a successful answer (RFC 6749, 5.1).  All memory that the parser
- * needs comes from the arena, which should be of bog_memory_alloc(), since
- * the token passes through it.  After the call it holds the token only, which
- * answer->token points to and the caller wipes; where there is none, nothing.
- * Not for threads: the parser's allocator is changed for the call.
+ * Reads a successful answer (RFC 6749, 5.1).  The token, and all memory that
+ * the parser needs, is in the pool, which the caller destroys when it has
+ * copied the token: the worst body of BOG_OAUTH_ANSWER_MAX bytes takes 5.1 MB
+ * with jansson 2.14, an answer of the bank about 10 kB.  All of the answer is
+ * zero where the result is not BOG_ANSWER_OK.  Not for threads: the parser's
+ * allocator is changed for the call.
  */
 bog_answer_status_e bog_oauth_answer(bog_answer_t *answer, const char *body,
-    size_t len, const bog_answer_rules_t *rules, void *arena,
-    size_t arena_size);
+    size_t len, const bog_answer_rules_t *rules, bog_pool_t *pool);
 
 /*
  * Finds the "error" code of a refusal (RFC 6749, 5.2) and writes it to dst,
  * escaped for a log line (anything outside of visible ASCII, quotes and
  * backslashes as \xHH), cut to BOG_OAUTH_ERROR_MAX characters.  Returns its
- * length, 0 where there is none.
+ * length, 0 where there is none.  The pool is as with bog_oauth_answer().
  */
 size_t bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body,
-    size_t len, void *arena, size_t arena_size);
+    size_t len, bog_pool_t *pool);
 
 
 #endif /* _BOG_OAUTH_H_INCLUDED_ */

@@ -40,7 +40,7 @@ static char  *ngx_http_bog_state_reasons[] = {
 
 ngx_http_bog_state_t *
 ngx_http_bog_state_create(ngx_pool_t *pool, ngx_str_t *dir, ngx_str_t *name,
-    ngx_str_t *secret, ngx_http_bog_vault_t *vault)
+    ngx_str_t *secret, bog_pool_t *guarded)
 {
     u_char                *copy;
     ngx_http_bog_state_t  *state;
@@ -54,7 +54,7 @@ ngx_http_bog_state_create(ngx_pool_t *pool, ngx_str_t *dir, ngx_str_t *name,
 
     state->file.data = ngx_pnalloc(pool, state->file.len + 1);
     state->temp = ngx_pnalloc(pool, name->len + sizeof(".tmp"));
-    copy = ngx_http_bog_vault_alloc(vault, secret->len);
+    copy = ngx_http_bog_pool_alloc(guarded, secret->len, pool->log);
 
     if (state->file.data == NULL || state->temp == NULL || copy == NULL) {
         return NULL;

@@ -9,7 +9,6 @@
 
 
 #include "ngx_http_bog_store.h"
-#include "ngx_http_bog_vault.h"
 
 #include "bog_state.h"
 
@@ -26,7 +25,7 @@ struct ngx_http_bog_state_s {
     u_char             *name;              /* of the file in its folder, */
     u_char             *temp;              /* and of what becomes the file */
     ngx_atomic_uint_t   place;             /* tells one file from another */
-    bog_str_t           secret;            /* in the vault */
+    bog_str_t           secret;            /* in guarded memory */
 
     /* in the process that writes */
 
@@ -52,11 +51,10 @@ typedef struct {
 
 /*
  * Makes the state of an account, the file of that name in the folder.  A copy
- * of the secret, to seal it, goes to the vault.
+ * of the secret, to seal it, goes to guarded memory.
  */
 ngx_http_bog_state_t *ngx_http_bog_state_create(ngx_pool_t *pool,
-    ngx_str_t *dir, ngx_str_t *name, ngx_str_t *secret,
-    ngx_http_bog_vault_t *vault);
+    ngx_str_t *dir, ngx_str_t *name, ngx_str_t *secret, bog_pool_t *guarded);
 
 /* Reads the tokens of all sources that are new. */
 void ngx_http_bog_state_init_module(ngx_cycle_t *cycle,

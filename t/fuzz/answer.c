@@ -74,8 +74,7 @@ fuzz_token(const fuzz_input_t *in, const bog_answer_t *answer,
                           json_string_value(token),
                           json_string_length(token)));
 
-    fuzz_assert((unsigned char *) answer->token >= in->arena);
-    fuzz_assert((unsigned char *) answer->token < in->arena + 16);
+    fuzz_assert(fuzz_pooled(answer->token, answer->token_len));
 
     fuzz_assert(answer->lifetime > 0);
     fuzz_assert(answer->lifetime <= in->rules.max_lifetime);
@@ -87,7 +86,7 @@ fuzz_token(const fuzz_input_t *in, const bog_answer_t *answer,
 /* the same question has the same answer */
 
 static void
-fuzz_again(const fuzz_input_t *in, const bog_answer_t *first,
+fuzz_again(fuzz_input_t *in, const bog_answer_t *first,
     bog_answer_status_e status)
 {
     char          *token;
@@ -100,10 +99,10 @@ fuzz_again(const fuzz_input_t *in, const bog_answer_t *first,
         memcpy(token, first->token, first->token_len);
     }
 
-    fuzz_wipe(in);
+    fuzz_destroy(in);
 
     fuzz_assert(bog_oauth_answer(&second, in->text, in->len, &in->rules,
-                                 in->arena, in->size)
+                                 &in->pool)
                 == status);
 
     fuzz_assert(fuzz_same(second.token, second.token_len,
@@ -127,8 +126,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_read(&in, data, size);
 
-    status = bog_oauth_answer(&answer, in.text, in.len, &in.rules, in.arena,
-                              in.size);
+    status = bog_oauth_answer(&answer, in.text, in.len, &in.rules,
+                              &in.pool);
 
     fuzz_assert(fuzz_allocator());
 
@@ -136,7 +135,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     expected = fuzz_expected(root);
 
     if (status == BOG_ANSWER_NO_MEMORY) {
-        fuzz_assert(in.size < FUZZ_ARENA || in.len > FUZZ_SURE);
+        fuzz_assert(in.size < FUZZ_MEMORY || in.len > FUZZ_SURE);
 
     } else if (status == BOG_ANSWER_EXPIRED) {
         fuzz_assert(expected == BOG_ANSWER_OK);
@@ -153,10 +152,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_assert(answer.lifetime == 0 && !answer.type_missing);
     }
 
-    fuzz_assert(fuzz_wiped(&in, answer.token_len));
-
     fuzz_again(&in, &answer, status);
-    fuzz_wipe(&in);
+    fuzz_destroy(&in);
 
     json_decref(root);
 

@@ -6,6 +6,18 @@
 
 #include "fuzz.h"
 
+#include <sys/mman.h>
+
+#include <sanitizer/asan_interface.h>
+
+
+/* set by the linker's --wrap */
+
+void *__real_bog_pool_alloc(bog_pool_t *pool, size_t size);
+void *__wrap_bog_pool_alloc(bog_pool_t *pool, size_t size);
+int __real_munmap(void *p, size_t size);
+int __wrap_munmap(void *p, size_t size);
+
 
 /* the widest that nginx could hand over: years below 10000, in milliseconds */
 
@@ -21,7 +33,10 @@ static bog_answer_rules_t  fuzz_rules = { 1700000000000, -1, 3600000, 300000 };
 static json_malloc_t       fuzz_malloc;
 static json_free_t         fuzz_free;
 
-static unsigned char      *fuzz_block;
+/* bytes that the pool still gives out; the first and the last one it gave */
+
+static size_t              fuzz_left;
+static const char         *fuzz_low, *fuzz_high;
 
 
 static int64_t
@@ -37,7 +52,7 @@ fuzz_head(fuzz_input_t *in, const char *line)
     long long  now, date, max, dflt, size;
 
     in->rules = fuzz_rules;
-    in->size = FUZZ_ARENA;
+    in->size = FUZZ_MEMORY;
 
     if (sscanf(line, "%18lld %18lld %18lld %18lld %18lld",
                &now, &date, &max, &dflt, &size) != 5)
@@ -49,7 +64,7 @@ fuzz_head(fuzz_input_t *in, const char *line)
     in->rules.date = fuzz_clamp(date, -1, FUZZ_TIME_MAX);
     in->rules.max_lifetime = fuzz_clamp(max, 1, FUZZ_TIME_MAX);
     in->rules.default_lifetime = fuzz_clamp(dflt, 1, FUZZ_TIME_MAX);
-    in->size = (size_t) fuzz_clamp(size, 0, FUZZ_ARENA);
+    in->size = (size_t) fuzz_clamp(size, 0, FUZZ_MEMORY);
 }
 
 
@@ -67,11 +82,8 @@ fuzz_read(fuzz_input_t *in, const uint8_t *data, size_t size)
     char       text[128];
     bog_str_t  line;
 
-    if (fuzz_block == NULL) {
+    if (fuzz_malloc == NULL) {
         json_get_alloc_funcs(&fuzz_malloc, &fuzz_free);
-
-        fuzz_block = calloc(1, FUZZ_ARENA);
-        fuzz_assert(fuzz_block);
     }
 
     in->text = (const char *) data;
@@ -89,7 +101,8 @@ fuzz_read(fuzz_input_t *in, const uint8_t *data, size_t size)
 
     fuzz_head(in, text);
 
-    in->arena = fuzz_block + FUZZ_ARENA - in->size;
+    in->pool.chunks = NULL;
+    fuzz_destroy(in);
 }
 
 
@@ -114,27 +127,61 @@ fuzz_line(fuzz_input_t *in)
 }
 
 
-int
-fuzz_wiped(const fuzz_input_t *in, size_t len)
+/* every piece is followed by bytes that AddressSanitizer guards */
+
+void *
+__wrap_bog_pool_alloc(bog_pool_t *pool, size_t size)
 {
-    size_t          n;
-    unsigned char  *p;
+    char  *p;
 
-    /* the arena itself is aligned to 16 */
+    if (size > fuzz_left) {
+        return NULL;
+    }
 
-    n = -(uintptr_t) in->arena % 16;
+    fuzz_left -= size;
 
-    p = in->arena + ((n < in->size) ? n : in->size) + len;
-    n = fuzz_block + FUZZ_ARENA - p;
+    p = __real_bog_pool_alloc(pool, size + 16);
+    fuzz_assert(p);
 
-    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+    ASAN_POISON_MEMORY_REGION(p + size, 16);
+
+    fuzz_low = (fuzz_low == NULL || p < fuzz_low) ? p : fuzz_low;
+    fuzz_high = (p + size > fuzz_high) ? p + size : fuzz_high;
+
+    return p;
+}
+
+
+int
+__wrap_munmap(void *p, size_t size)
+{
+    const char  *data = p;
+
+    ASAN_UNPOISON_MEMORY_REGION(p, size);
+
+    fuzz_assert(data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
+
+    return __real_munmap(p, size);
+}
+
+
+int
+fuzz_pooled(const void *p, size_t len)
+{
+    return fuzz_low && (const char *) p >= fuzz_low
+           && (const char *) p + len <= fuzz_high;
 }
 
 
 void
-fuzz_wipe(const fuzz_input_t *in)
+fuzz_destroy(fuzz_input_t *in)
 {
-    memset(in->arena, 0, in->size);
+    bog_pool_destroy(&in->pool);
+    fuzz_assert(in->pool.chunks == NULL);
+
+    fuzz_left = in->size;
+    fuzz_low = NULL;
+    fuzz_high = NULL;
 }
 
 

@@ -26,10 +26,10 @@
 #include "bog_oauth.h"
 
 
-/* enough for every body of up to FUZZ_SURE bytes */
+/* memory that is enough for every body of up to FUZZ_SURE bytes */
 
-#define FUZZ_ARENA  (256 * 1024)
-#define FUZZ_SURE   2048
+#define FUZZ_MEMORY  (256 * 1024)
+#define FUZZ_SURE    2048
 
 
 /* an assert() that no option of a compiler removes */
@@ -49,8 +49,8 @@ typedef struct {
     const char          *text;
     size_t               len;
 
-    /* what is at the end of the block, so that one byte more is noticed */
-    unsigned char       *arena;
+    /* the pool gives out up to that many bytes, one more is noticed */
+    bog_pool_t           pool;
     size_t               size;
 } fuzz_input_t;
 
@@ -66,11 +66,11 @@ void fuzz_read(fuzz_input_t *in, const uint8_t *data, size_t size);
 /* Takes a line off the front of the text. */
 bog_str_t fuzz_line(fuzz_input_t *in);
 
-/* Whether, apart from len bytes at the arena's start, all is zero. */
-int fuzz_wiped(const fuzz_input_t *in, size_t len);
+/* Whether len bytes at p are of the pool. */
+int fuzz_pooled(const void *p, size_t len);
 
-/* Wipes all, for another call. */
-void fuzz_wipe(const fuzz_input_t *in);
+/* Destroys the pool, for another call; fails if that has not wiped it. */
+void fuzz_destroy(fuzz_input_t *in);
 
 /*
  * What jansson says with memory of the heap, where sanitizers see what it

@@ -76,13 +76,12 @@ static unit_error_t  unit_errors[] = {
 static void
 test_error(void **state)
 {
-    char           body[512], error[BOG_OAUTH_ERROR_MAX + 1], arena[16384], *p;
+    char           body[512], error[BOG_OAUTH_ERROR_MAX + 1], *p;
     size_t         i, len;
+    bog_pool_t     pool = { NULL };
     unit_error_t  *row;
 
     (void) state;
-
-    memset(arena, 0, sizeof(arena));
 
     for (i = 0; i < unit_count(unit_errors); i++) {
         row = &unit_errors[i];
@@ -95,14 +94,15 @@ test_error(void **state)
 
         memset(error, '#', sizeof(error));
 
-        len = bog_oauth_error(error, body, strlen(body), arena, sizeof(arena));
+        len = bog_oauth_error(error, body, strlen(body), &pool);
 
         if (len != strlen(row->error) || memcmp(error, row->error, len) != 0) {
             fail_msg("row %zu: %s: \"%.*s\"", i, row->body, (int) len, error);
         }
 
         assert_int_equal(error[len], '#');
-        assert_true(unit_zero(arena, sizeof(arena)));
+
+        unit_destroy(&pool);
     }
 }
 

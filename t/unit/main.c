@@ -40,7 +40,7 @@ main(void)
     failed = unit_memory();
     failed += unit_request();
     failed += unit_answer();
-    failed += unit_arena();
+    failed += unit_pool();
     failed += unit_error();
     failed += unit_policy();
     failed += unit_history();

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bog_memory.h"
+#include <sanitizer/asan_interface.h>
 
 
 /* set by the linker's --wrap */
@@ -19,11 +19,16 @@ int __real_madvise(void *p, size_t size, int advice);
 int __real_munmap(void *p, size_t size);
 int __wrap_madvise(void *p, size_t size, int advice);
 int __wrap_munmap(void *p, size_t size);
+void *__real_bog_pool_alloc(bog_pool_t *pool, size_t size);
+void *__wrap_bog_pool_alloc(bog_pool_t *pool, size_t size);
+
+
+size_t  unit_pool_left = SIZE_MAX;
 
 
 static int     unit_madvise_error;
 static int     unit_unmapped;
-static int     unit_unmapped_dirty;
+static int     unit_unmapped_dirty;       /* ever */
 static size_t  unit_unmapped_size;
 
 
@@ -42,17 +47,57 @@ __wrap_madvise(void *p, size_t size, int advice)
 int
 __wrap_munmap(void *p, size_t size)
 {
+    ASAN_UNPOISON_MEMORY_REGION(p, size);
+
     unit_unmapped++;
     unit_unmapped_size = size;
-    unit_unmapped_dirty = !unit_zero(p, size);
+    unit_unmapped_dirty |= !unit_zero(p, size);
 
     return __real_munmap(p, size);
 }
 
 
-/* whether the mapping with p in it has the flag in /proc/self/smaps */
+void *
+__wrap_bog_pool_alloc(bog_pool_t *pool, size_t size)
+{
+    char  *p;
 
-static int
+    if (size > unit_pool_left) {
+        errno = ENOMEM;
+        return NULL;
+    }
+
+    unit_pool_left -= size;
+
+    p = __real_bog_pool_alloc(pool, size + 16);
+
+    if (p) {
+        ASAN_POISON_MEMORY_REGION(p + size, 16);
+    }
+
+    return p;
+}
+
+
+void
+unit_destroy(bog_pool_t *pool)
+{
+    int  least;
+
+    least = (pool->chunks != NULL);
+    unit_unmapped = 0;
+
+    bog_pool_destroy(pool);
+
+    assert_null(pool->chunks);
+    assert_true(unit_unmapped >= least);
+    assert_false(unit_unmapped_dirty);
+
+    unit_pool_left = SIZE_MAX;
+}
+
+
+int
 unit_vm_flag(const void *p, const char *flag)
 {
     int            inside, found;
@@ -242,6 +287,89 @@ test_exclude(void **state)
 }
 
 
+/* pieces of all sizes are aligned, zeroed, apart and in no core dump */
+
+static void
+test_pool(void **state)
+{
+    char        *p, *last;
+    size_t       i, n;
+    bog_pool_t   pool = { NULL };
+
+    static size_t  sizes[] = { 1, 15, 16, 17, 4096, 30000, 40000, 65536,
+                               200000, 1, 65504, 3 };
+
+    (void) state;
+
+    last = NULL;
+
+    for (n = 0; n < 3; n++) {
+
+        for (i = 0; i < unit_count(sizes); i++) {
+            p = __real_bog_pool_alloc(&pool, sizes[i]);
+
+            assert_non_null(p);
+            assert_int_equal((uintptr_t) p % 16, 0);
+            assert_true(unit_zero(p, sizes[i]));
+            assert_true(unit_vm_flag(p, " dd"));
+            assert_true(unit_vm_flag(p + sizes[i] - 1, " dd"));
+
+            memset(p, 0xa5, sizes[i]);
+
+            assert_true(last == NULL || last[0] == (char) 0xa5);
+            last = p + sizes[i] - 1;
+        }
+
+        unit_destroy(&pool);
+        last = NULL;
+    }
+}
+
+
+/* what is in a pool stays when there is no more memory */
+
+static void
+test_pool_refused(void **state)
+{
+    char        *p;
+    bog_pool_t   pool = { NULL };
+
+    (void) state;
+
+    unit_madvise_error = EINVAL;
+
+    assert_null(__real_bog_pool_alloc(&pool, 1));
+    assert_int_equal(errno, EINVAL);
+    assert_null(pool.chunks);
+
+    unit_madvise_error = 0;
+
+    p = __real_bog_pool_alloc(&pool, 1000);
+    assert_non_null(p);
+    memset(p, 0xa5, 1000);
+
+    unit_madvise_error = EINVAL;
+
+    assert_null(__real_bog_pool_alloc(&pool, 70000));
+    assert_int_equal(errno, EINVAL);
+
+    unit_madvise_error = 0;
+
+    errno = 0;
+    assert_null(__real_bog_pool_alloc(&pool, SIZE_MAX));
+    assert_int_equal(errno, ENOMEM);
+
+    errno = 0;
+    assert_null(__real_bog_pool_alloc(&pool, SIZE_MAX / 2));
+    assert_int_not_equal(errno, 0);
+
+    assert_int_equal(p[0], (char) 0xa5);
+    assert_int_equal(p[999], (char) 0xa5);
+
+    unit_destroy(&pool);
+}
+
+
 int
 unit_memory(void)
 {
@@ -252,7 +380,9 @@ unit_memory(void)
         cmocka_unit_test(test_alloc_too_large),
         cmocka_unit_test(test_release),
         cmocka_unit_test(test_wipe),
-        cmocka_unit_test(test_exclude)
+        cmocka_unit_test(test_exclude),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_pool_refused)
     };
 
     return cmocka_run_group_tests(memory, NULL, NULL);

@@ -6,7 +6,6 @@
 
 #include "unit.h"
 
-#include "bog_memory.h"
 #include "bog_oauth.h"
 
 
@@ -50,21 +49,24 @@ static char  unit_answer_body[] =
 static bog_answer_rules_t  unit_rules = { 1000, -1, 3600000, 300000 };
 
 
+/* the most that any body takes */
+
+#define UNIT_WORST  ((size_t) 8 * 1024 * 1024)
+
+
 static void
 test_worst(void **state)
 {
-    char          *arena, *body, text[32];
+    char          *body, text[32];
     size_t         i, n, len, tail;
+    bog_pool_t     pool = { NULL };
     bog_answer_t   answer;
     unit_worst_t  *row;
 
     (void) state;
 
     body = malloc(BOG_OAUTH_ANSWER_MAX);
-    arena = bog_memory_alloc(BOG_OAUTH_ARENA);
-
     assert_non_null(body);
-    assert_non_null(arena);
 
     for (i = 0; i < unit_count(unit_worsts); i++) {
         row = &unit_worsts[i];
@@ -86,28 +88,25 @@ test_worst(void **state)
 
         memcpy(body + len, row->tail, tail);
 
+        unit_pool_left = UNIT_WORST;
+
         assert_int_equal(bog_oauth_answer(&answer, body, len + tail,
-                                          &unit_rules, arena, BOG_OAUTH_ARENA),
+                                          &unit_rules, &pool),
                          row->answer);
-        assert_true(unit_zero(arena + answer.token_len,
-                              BOG_OAUTH_ARENA - answer.token_len));
+        unit_destroy(&pool);
     }
 
-    bog_memory_free(arena, BOG_OAUTH_ARENA);
     free(body);
 }
 
 
-/*
- * An arena of every size up to enough: either there is no memory, or all is
- * well.  It ends where the heap block does, so that a byte too far is seen.
- */
+/* memory of every size up to enough: either it is out, or all is well */
 
 static void
 test_short(void **state)
 {
-    char                 *arena;
     size_t                size, full;
+    bog_pool_t            pool = { NULL };
     bog_answer_t          answer;
     bog_answer_status_e   status;
 
@@ -115,13 +114,12 @@ test_short(void **state)
 
     full = 0;
 
-    for (size = 1; size < 8192; size++) {
-        arena = calloc(1, size);
-        assert_non_null(arena);
+    for (size = 0; size < 8192; size++) {
+        unit_pool_left = size;
 
         status = bog_oauth_answer(&answer, unit_answer_body,
                                   sizeof(unit_answer_body) - 1, &unit_rules,
-                                  arena, size);
+                                  &pool);
 
         if (status == BOG_ANSWER_OK) {
             assert_true(answer.lifetime == 300000);
@@ -130,49 +128,23 @@ test_short(void **state)
         } else {
             assert_int_equal(status, BOG_ANSWER_NO_MEMORY);
             assert_null(answer.token);
+            assert_int_equal(answer.token_len, 0);
             assert_int_equal(full, 0);
         }
 
-        assert_true(unit_zero(arena + answer.token_len,
-                              size - answer.token_len));
-        free(arena);
+        unit_destroy(&pool);
     }
 
     assert_in_range(full, 1024, 4096);
 }
 
 
-/* too short to hold an aligned byte */
-
-static void
-test_tiny(void **state)
-{
-    char          *arena;
-    size_t         size;
-    bog_answer_t   answer;
-
-    (void) state;
-
-    for (size = 0; size < 16; size++) {
-        arena = calloc(1, size + 1);
-        assert_non_null(arena);
-
-        assert_int_equal(bog_oauth_answer(&answer, unit_answer_body,
-                                          sizeof(unit_answer_body) - 1,
-                                          &unit_rules, arena + 1, size),
-                         BOG_ANSWER_NO_MEMORY);
-        assert_true(unit_zero(arena, size + 1));
-
-        free(arena);
-    }
-}
-
-
 static void
 test_short_error(void **state)
 {
-    char    *arena, error[BOG_OAUTH_ERROR_MAX];
-    size_t   size, len, full;
+    char        error[BOG_OAUTH_ERROR_MAX];
+    size_t      size, len, full;
+    bog_pool_t  pool = { NULL };
 
     static char  body[] = "{\"error\":\"invalid_client\",\"a\":[{},{},{}]}";
 
@@ -180,65 +152,31 @@ test_short_error(void **state)
 
     full = 0;
 
-    for (size = 1; size < 4096; size++) {
-        arena = calloc(1, size);
-        assert_non_null(arena);
+    for (size = 0; size < 4096; size++) {
+        unit_pool_left = size;
 
-        len = bog_oauth_error(error, body, sizeof(body) - 1, arena, size);
+        len = bog_oauth_error(error, body, sizeof(body) - 1, &pool);
 
         assert_int_equal(len, full ? 14 : len);
         assert_true(len == 0 || len == 14);
-        assert_true(unit_zero(arena, size));
+
+        unit_destroy(&pool);
 
         full = len;
-        free(arena);
     }
 
     assert_int_equal(full, 14);
 }
 
 
-/* the arena need not be aligned, the parser's memory is */
-
-static void
-test_unaligned(void **state)
-{
-    char          *arena;
-    size_t         i;
-    bog_answer_t   answer;
-
-    (void) state;
-
-    arena = calloc(1, 8192 + 16);
-    assert_non_null(arena);
-
-    for (i = 0; i < 16; i++) {
-        assert_int_equal(bog_oauth_answer(&answer, unit_answer_body,
-                                          sizeof(unit_answer_body) - 1,
-                                          &unit_rules, arena + i, 8192),
-                         BOG_ANSWER_OK);
-
-        assert_true(answer.token >= arena + i);
-        assert_int_equal((uintptr_t) answer.token % 16, 0);
-
-        bog_memory_wipe(answer.token, answer.token_len);
-        assert_true(unit_zero(arena, 8192 + 16));
-    }
-
-    free(arena);
-}
-
-
 int
-unit_arena(void)
+unit_pool(void)
 {
-    const struct CMUnitTest  arena[] = {
+    const struct CMUnitTest  pool[] = {
         cmocka_unit_test(test_worst),
         cmocka_unit_test(test_short),
-        cmocka_unit_test(test_tiny),
-        cmocka_unit_test(test_short_error),
-        cmocka_unit_test(test_unaligned)
+        cmocka_unit_test(test_short_error)
     };
 
-    return cmocka_run_group_tests(arena, NULL, NULL);
+    return cmocka_run_group_tests(pool, NULL, NULL);
 }
