@@ -21,17 +21,10 @@
  */
 
 
-#if !defined MAP_ANONYMOUS && defined MAP_ANON
-#define MAP_ANONYMOUS  MAP_ANON
-#endif
+/* FreeBSD has it under another name */
 
-
-/* FreeBSD has the same under another name; elsewhere there is nothing to do */
-
-#if defined MADV_DONTDUMP
-#define BOG_MEMORY_EXCLUDE  MADV_DONTDUMP
-#elif defined MADV_NOCORE
-#define BOG_MEMORY_EXCLUDE  MADV_NOCORE
+#if !defined MADV_DONTDUMP && defined MADV_NOCORE
+#define MADV_DONTDUMP  MADV_NOCORE
 #endif
 
 
@@ -43,7 +36,7 @@ struct bog_chunk_s {
     bog_chunk_t    *next;
     size_t          size;
     size_t          used;           /* this header, and all that was given */
-    size_t          reserved;       /* keeps what follows aligned */
+    size_t          reserved;       /* aligns what follows */
 };
 
 
@@ -64,8 +57,7 @@ bog_memory_alloc(size_t size)
         return NULL;
     }
 
-    p = mmap(NULL, full, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
-             -1, 0);
+    p = mmap(NULL, full, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANON, -1, 0);
 
     if (p == MAP_FAILED) {
         return NULL;
@@ -109,17 +101,10 @@ bog_memory_wipe(void *p, size_t size)
 int
 bog_memory_exclude(void *p, size_t size)
 {
-#ifdef BOG_MEMORY_EXCLUDE
-
-    return madvise(p, size, BOG_MEMORY_EXCLUDE);
-
+#ifdef MADV_DONTDUMP
+    return madvise(p, size, MADV_DONTDUMP);
 #else
-
-    (void) p;
-    (void) size;
-
     return 0;
-
 #endif
 }
 
@@ -205,40 +190,28 @@ bog_memory_round(size_t size)
 
 
 /*
- * Clears the registers that a function may change without saving them, since
- * a caller expects nothing in them.
+ * A function may change these registers without saving them.  The other halves
+ * of v8 to v15 of an ARM are the caller's.
  */
 
 #if defined __x86_64__ && defined __GNUC__
 
-#define BOG_ZERO(n)  "pxor %%xmm" #n ", %%xmm" #n "\n\t"
-#define BOG_WIDE(n)  "vpxorq %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
-
-#define BOG_LOW                                                               \
+#define BOG_XMM                                                               \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",   \
     "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 
 
-__attribute__((noinline, target("avx512f")))
+__attribute__((target("avx512f")))
 static void
 bog_registers_clear_avx512(void)
 {
     __asm__ volatile (
-        BOG_WIDE(16) BOG_WIDE(17) BOG_WIDE(18) BOG_WIDE(19)
-        BOG_WIDE(20) BOG_WIDE(21) BOG_WIDE(22) BOG_WIDE(23)
-        BOG_WIDE(24) BOG_WIDE(25) BOG_WIDE(26) BOG_WIDE(27)
-        BOG_WIDE(28) BOG_WIDE(29) BOG_WIDE(30) BOG_WIDE(31)
+        ".irp n, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+        "vpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t"
+        ".endr"
         ::: "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
             "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29",
             "xmm30", "xmm31");
-}
-
-
-__attribute__((noinline, target("avx")))
-static void
-bog_registers_clear_avx(void)
-{
-    __asm__ volatile ("vzeroall" ::: BOG_LOW);
 }
 
 
@@ -250,35 +223,27 @@ bog_registers_clear(void)
     }
 
     if (__builtin_cpu_supports("avx")) {
-        bog_registers_clear_avx();
-        return;
-    }
+        __asm__ volatile ("vzeroall" ::: BOG_XMM);
 
-    __asm__ volatile (
-        BOG_ZERO(0) BOG_ZERO(1) BOG_ZERO(2) BOG_ZERO(3)
-        BOG_ZERO(4) BOG_ZERO(5) BOG_ZERO(6) BOG_ZERO(7)
-        BOG_ZERO(8) BOG_ZERO(9) BOG_ZERO(10) BOG_ZERO(11)
-        BOG_ZERO(12) BOG_ZERO(13) BOG_ZERO(14) BOG_ZERO(15)
-        ::: BOG_LOW);
+    } else {
+        __asm__ volatile (
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+            "pxor %%xmm\\n, %%xmm\\n\n\t"
+            ".endr"
+            ::: BOG_XMM);
+    }
 }
 
 #elif defined __aarch64__ && defined __GNUC__
-
-#define BOG_ZERO(n)  "movi v" #n ".2d, #0\n\t"
-
-
-/* a function has to keep the lower halves of v8 to v15 */
 
 void
 bog_registers_clear(void)
 {
     __asm__ volatile (
-        BOG_ZERO(0) BOG_ZERO(1) BOG_ZERO(2) BOG_ZERO(3)
-        BOG_ZERO(4) BOG_ZERO(5) BOG_ZERO(6) BOG_ZERO(7)
-        BOG_ZERO(16) BOG_ZERO(17) BOG_ZERO(18) BOG_ZERO(19)
-        BOG_ZERO(20) BOG_ZERO(21) BOG_ZERO(22) BOG_ZERO(23)
-        BOG_ZERO(24) BOG_ZERO(25) BOG_ZERO(26) BOG_ZERO(27)
-        BOG_ZERO(28) BOG_ZERO(29) BOG_ZERO(30) BOG_ZERO(31)
+        ".irp n, 0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,"
+        "30,31\n\t"
+        "movi v\\n\\().2d, #0\n\t"
+        ".endr"
         ::: "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17",
             "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
             "v27", "v28", "v29", "v30", "v31");

@@ -9,13 +9,21 @@
 #include "bog_policy.h"
 
 
+/*
+ * This file decides when a token is fetched, given out, refreshed and given
+ * up.  The store calls it with the record that it is about to publish, and
+ * sources and reports ask it what is due.  It has no clock, no random numbers
+ * and no memory of its own: tests run it through years in a second.
+ */
+
+
 #define BOG_POLICY_GUARD            5000    /* the last seconds of a token */
 
 #define BOG_POLICY_APART             200    /* two fetches, at the least */
 #define BOG_POLICY_SECOND           1000    /* what servers count in */
 
 /*
- * Servers whose clocks or replicas lag behind refuse a token that was issued a
+ * Servers whose clocks or replicas lag behind reject a token that was issued a
  * moment ago.
  */
 
@@ -41,8 +49,8 @@
 #define BOG_POLICY_RELOADS          5000    /* fetches allowed by reloads */
 
 
-static int64_t bog_policy_guard(int64_t lifetime);
-static int64_t bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f);
+static void bog_policy_set_times(bog_times_t *t, const bog_time_t *start,
+    int64_t lifetime, int64_t refresh);
 static int64_t bog_policy_backoff(int64_t first, int64_t max,
     uint32_t failures);
 static int64_t bog_policy_random(int64_t span, uint32_t rnd);
@@ -51,10 +59,10 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
 
 
 /*
- * Of many gateways that began at the same time, or came through the same
- * outage, all would ask again at the same time, for ever.  So where there was
- * no token, or failures, the first refresh comes anywhere in this part of what
- * it had to wait, and waits after failures are longer by up to this part.
+ * Many gateways that start at the same time, or come through the same outage,
+ * would fetch at the same time for ever.  So the first refresh after a start or
+ * after failures comes at random, anywhere in this part of the time that it had
+ * to wait; and waits after failures are longer by up to this part, at random.
  */
 
 #define BOG_POLICY_APART_FIRST(time)   ((time) / 10 * 9)
@@ -105,44 +113,37 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     const bog_time_t *now, int64_t lifetime, int64_t refresh_before,
     uint32_t rnd)
 {
-    int64_t       guard, margin, spare;
+    int64_t       margin, early;
     bog_policy_t  next;
-
-    guard = bog_policy_guard(lifetime);
-    margin = bog_policy_min(refresh_before, lifetime / 2);
-    margin += bog_policy_random(margin / 10, rnd);
 
     memset(&next, 0, sizeof(bog_policy_t));
 
-    next.token.expires = start->mono + lifetime;
-    next.token.until = next.token.expires - guard;
-    next.token.until_wall = start->wall + lifetime - guard;
+    margin = bog_policy_min(refresh_before, lifetime / 2);
+    margin += bog_policy_random(margin / 10, rnd);
 
-    /* with a margin below the guard a refresh would come after the end */
+    bog_policy_set_times(&next.token, start, lifetime, lifetime - margin);
 
-    next.token.refresh = bog_policy_min(next.token.expires - margin,
-                                        next.token.until);
-
-    /* one that is short for its margin has no time to spare */
+    /* a token that is short for its margin has no time to spare */
 
     if (lifetime > 2 * refresh_before
         && (p->failures || !bog_times_valid(&p->token, now)))
     {
-        spare = BOG_POLICY_APART_FIRST(next.token.refresh - start->mono);
-        next.token.refresh -= bog_policy_random(spare, rnd);
+        early = BOG_POLICY_APART_FIRST(next.token.refresh - start->mono);
+        early = bog_policy_random(early, rnd);
+
+        next.token.refresh -= early;
+        next.token.refresh_wall -= early;
     }
-
-    next.token.refresh_wall = start->wall + (next.token.refresh - start->mono);
-
-    /* a token that lives for milliseconds is not fetched without end */
-
-    next.retry = start->mono + BOG_POLICY_APART;
 
     if (!bog_times_valid(&next.token, now)) {
         return 0;
     }
 
-    /* one that the API has rejected is no better than a newborn one */
+    /* a token that lives for milliseconds is not fetched without end */
+
+    next.retry = start->mono + BOG_POLICY_APART;
+
+    /* a token that the API has rejected is no better than a newborn one */
 
     if (p->rejections == 0) {
         next.mature = now->mono
@@ -164,21 +165,23 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
 /*
  * Some servers hand out the same token until it ends, and count its lifetime
- * down: asking them earlier brings nothing.
+ * down.  Asking them earlier brings nothing.
  */
 
 void
 bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
 {
-    int64_t  guard;
+    int64_t       guard;
+    bog_times_t  *t;
 
-    guard = p->token.expires - p->token.until;
+    t = &p->token;
+    guard = t->expires - t->until;
 
-    p->token.expires = bog_policy_min(p->token.expires, start->mono + lifetime);
-    p->token.until = p->token.expires - guard;
-    p->token.until_wall = start->wall + (p->token.until - start->mono);
-    p->token.refresh = p->token.expires + BOG_POLICY_SECOND;
-    p->token.refresh_wall = start->wall + (p->token.refresh - start->mono);
+    t->expires = bog_policy_min(t->expires, start->mono + lifetime);
+    t->until = t->expires - guard;
+    t->until_wall = start->wall + (t->until - start->mono);
+    t->refresh = t->expires + BOG_POLICY_SECOND;
+    t->refresh_wall = start->wall + (t->refresh - start->mono);
 
     p->retry = start->mono + BOG_POLICY_APART;
     p->failures = 0;
@@ -190,44 +193,40 @@ bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
 
 
 /*
- * Of the time that has passed only the wall clock knows.  Where it says that
- * the token comes from the future it has been set back, by who knows how much.
+ * Only the wall clock knows how much time has passed.  Where it says that the
+ * token comes from the future, it has been set back, and nobody knows how far.
  */
 
 int
 bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
     const bog_time_t *now, int64_t max_lifetime, int64_t refresh_before)
 {
-    int64_t       start, lifetime, latest;
-    bog_policy_t  next;
+    int64_t      lifetime, margin, refresh;
+    bog_time_t   start;
+    bog_times_t  token;
 
     if (life->start > now->wall) {
         return 0;
     }
 
+    start.wall = life->start;
+    start.mono = now->mono - (now->wall - life->start);
+
     lifetime = bog_policy_min(life->lifetime, max_lifetime);
-    start = now->mono - (now->wall - life->start);
-
-    memset(&next, 0, sizeof(bog_policy_t));
-
-    next.token.expires = start + lifetime;
-    next.token.until = next.token.expires - bog_policy_guard(lifetime);
-    next.token.until_wall = life->start + (next.token.until - start);
 
     /* a restart is no reason for a fetch, a setting that changed may be one */
 
-    latest = next.token.expires - bog_policy_min(refresh_before, lifetime / 2);
-    latest = bog_policy_min(latest, next.token.until);
+    margin = bog_policy_min(refresh_before, lifetime / 2);
+    refresh = bog_policy_min(life->refresh - life->start, lifetime - margin);
 
-    next.token.refresh = bog_policy_min(start + (life->refresh - life->start),
-                                        latest);
-    next.token.refresh_wall = life->start + (next.token.refresh - start);
+    bog_policy_set_times(&token, &start, lifetime, refresh);
 
-    if (!bog_times_valid(&next.token, now)) {
+    if (!bog_times_valid(&token, now)) {
         return 0;
     }
 
-    *p = next;
+    memset(p, 0, sizeof(bog_policy_t));
+    p->token = token;
 
     return 1;
 }
@@ -237,7 +236,7 @@ void
 bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd)
 {
-    int64_t  delay;
+    int64_t  delay, asked;
 
     if (p->failures < UINT32_MAX) {
         p->failures++;
@@ -248,7 +247,35 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     p->asked = (f->retry_after >= 0);
     p->withheld = 0;
 
-    delay = bog_policy_delay(p, f);
+    asked = 0;
+
+    if (p->asked) {
+        asked = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
+        asked = bog_policy_min(asked, BOG_POLICY_ASKED_MAX);
+    }
+
+    switch (f->error) {
+
+    case BOG_ERROR_RESOLVE:
+    case BOG_ERROR_CONNECT:
+    case BOG_ERROR_TLS:
+    case BOG_ERROR_TIMEOUT:
+        delay = bog_policy_backoff(BOG_POLICY_SILENT_FIRST,
+                                   BOG_POLICY_SILENT_MAX, p->failures);
+        break;
+
+    case BOG_ERROR_REJECTED:
+        delay = bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
+                                   BOG_POLICY_REJECTED_MAX, p->failures);
+        delay = bog_policy_max(delay, asked);
+        break;
+
+    default:
+        delay = p->asked ? asked
+                         : bog_policy_backoff(BOG_POLICY_FAILED_FIRST,
+                                              BOG_POLICY_FAILED_MAX,
+                                              p->failures);
+    }
 
     p->retry = now->mono + delay
                + bog_policy_random(BOG_POLICY_APART_FAILED(delay), rnd);
@@ -283,8 +310,8 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
     }
 
     /*
-     * One part of an API may say 401 whatever the token.  So such fetches come
-     * ever more seldom, as long as the API accepts no token.
+     * One part of an API may answer 401 to any token.  So forced fetches become
+     * rarer and rarer as long as the API accepts no token.
      */
 
     if (p->withheld
@@ -346,42 +373,25 @@ bog_policy_reload(bog_policy_t *p, const bog_time_t *now)
 }
 
 
-static int64_t
-bog_policy_guard(int64_t lifetime)
+/*
+ * start and lifetime are of the token.  refresh is counted from its start: with
+ * a margin below the guard it would come after the end of the token.
+ */
+
+static void
+bog_policy_set_times(bog_times_t *t, const bog_time_t *start,
+    int64_t lifetime, int64_t refresh)
 {
-    return bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
-}
+    int64_t  until;
 
+    until = lifetime - bog_policy_min(BOG_POLICY_GUARD, lifetime / 10);
+    refresh = bog_policy_min(refresh, until);
 
-static int64_t
-bog_policy_delay(const bog_policy_t *p, const bog_failure_t *f)
-{
-    int64_t  delay, asked;
-
-    asked = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
-    asked = bog_policy_min(asked, BOG_POLICY_ASKED_MAX);
-
-    switch (f->error) {
-
-    case BOG_ERROR_REJECTED:
-        delay = bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
-                                   BOG_POLICY_REJECTED_MAX, p->failures);
-
-        return p->asked ? bog_policy_max(delay, asked) : delay;
-
-    case BOG_ERROR_RESOLVE:
-    case BOG_ERROR_CONNECT:
-    case BOG_ERROR_TLS:
-    case BOG_ERROR_TIMEOUT:
-        return bog_policy_backoff(BOG_POLICY_SILENT_FIRST,
-                                  BOG_POLICY_SILENT_MAX, p->failures);
-
-    default:
-        return p->asked ? asked
-                        : bog_policy_backoff(BOG_POLICY_FAILED_FIRST,
-                                             BOG_POLICY_FAILED_MAX,
-                                             p->failures);
-    }
+    t->expires = start->mono + lifetime;
+    t->until = start->mono + until;
+    t->until_wall = start->wall + until;
+    t->refresh = start->mono + refresh;
+    t->refresh_wall = start->wall + refresh;
 }
 
 
