@@ -24,13 +24,12 @@
  */
 
 
-/*
- * Far beyond any time that means something, and so far below the end of
- * int64_t that a sum of two cannot overflow.
- */
-#define BOG_ANSWER_MSEC_MAX  ((int64_t) 1 << 60)
+/* no time is later: a sum of two of them does not overflow */
 
-/* milliseconds by which two clocks differ that agree, and that do not */
+#define BOG_ANSWER_MSEC_MAX  ((int64_t) 1 << 60)
+#define BOG_ANSWER_NONE      INT64_MIN
+
+/* the most by which two clocks agree, the least by which they do not, in ms */
 
 #define BOG_ANSWER_AGREE     30000
 #define BOG_ANSWER_DIFFER    60000
@@ -50,8 +49,7 @@ static bog_answer_status_e bog_answer_lifetime(bog_answer_t *answer,
     const bog_answer_rules_t *rules);
 static int64_t bog_answer_clock(const bog_answer_rules_t *rules, int64_t iat);
 static int64_t bog_answer_expires_in(const json_t *value, int64_t clock);
-static int bog_answer_claim(const json_t *claims, const char *name,
-    int64_t *msec);
+static int64_t bog_answer_claim(const json_t *claims, const char *name);
 static int64_t bog_answer_msec(double msec);
 
 
@@ -343,14 +341,19 @@ bog_answer_base64url(char *dst, const char *src, size_t len)
 }
 
 
+/* sets the lifetime by "expires_in" and "exp", or by the rules */
+
 static bog_answer_status_e
 bog_answer_lifetime(bog_answer_t *answer, const json_t *root,
     const json_t *claims, const bog_answer_rules_t *rules)
 {
     int64_t  clock, exp, iat, left, lifetime;
 
-    if (!bog_answer_claim(claims, "iat", &iat) || iat <= 0) {
-        iat = -1;
+    exp = bog_answer_claim(claims, "exp");
+    iat = bog_answer_claim(claims, "iat");
+
+    if (iat <= 0) {
+        iat = BOG_ANSWER_NONE;
     }
 
     clock = bog_answer_clock(rules, iat);
@@ -358,7 +361,7 @@ bog_answer_lifetime(bog_answer_t *answer, const json_t *root,
     lifetime = bog_answer_expires_in(json_object_get(root, "expires_in"),
                                      clock);
 
-    if (bog_answer_claim(claims, "exp", &exp)) {
+    if (exp != BOG_ANSWER_NONE) {
 
         left = exp - clock;
 
@@ -366,7 +369,8 @@ bog_answer_lifetime(bog_answer_t *answer, const json_t *root,
 
             /* the answer's clock alone says that the token has expired */
 
-            left = exp - ((iat == -1 || iat >= exp) ? rules->now : iat);
+            left = exp - ((iat == BOG_ANSWER_NONE || iat >= exp) ? rules->now
+                                                                 : iat);
         }
 
         if (left <= 0) {
@@ -396,18 +400,19 @@ bog_answer_lifetime(bog_answer_t *answer, const json_t *root,
 
 /*
  * Absolute times count against the answer's own clock, so that ours may be
- * wrong: the Date, else the time at which the token was issued.  Where the Date
- * is far from ours, and the token's issuer agrees with us, the Date is wrong.
+ * wrong.  That is the Date, or the time at which the token was issued.  Where
+ * the Date is far from our clock, and the issuer agrees with us, the Date is
+ * wrong.
  */
 
 static int64_t
 bog_answer_clock(const bog_answer_rules_t *rules, int64_t iat)
 {
     if (rules->date < 0) {
-        return (iat == -1) ? rules->now : iat;
+        return (iat == BOG_ANSWER_NONE) ? rules->now : iat;
     }
 
-    if (iat != -1
+    if (iat != BOG_ANSWER_NONE
         && llabs(rules->date - rules->now) > BOG_ANSWER_DIFFER
         && llabs(iat - rules->now) <= BOG_ANSWER_AGREE)
     {
@@ -419,8 +424,9 @@ bog_answer_clock(const bog_answer_rules_t *rules, int64_t iat)
 
 
 /*
- * Seconds, says RFC 6749; epoch milliseconds, says the bank's own sample.
- * Returns milliseconds left by the clock, 0 where there is nothing to believe.
+ * RFC 6749 says seconds, the bank's own sample says epoch milliseconds.
+ * Returns the milliseconds left by the clock, or 0 where the value is of no
+ * use.
  */
 
 static int64_t
@@ -454,24 +460,22 @@ bog_answer_expires_in(const json_t *value, int64_t clock)
 }
 
 
-static int
-bog_answer_claim(const json_t *claims, const char *name, int64_t *msec)
+/* returns the time in milliseconds, or BOG_ANSWER_NONE */
+
+static int64_t
+bog_answer_claim(const json_t *claims, const char *name)
 {
     json_t  *value;
 
     value = json_object_get(claims, name);
 
-    if (!json_is_number(value)) {
-        return 0;
-    }
-
-    *msec = bog_answer_msec(json_number_value(value) * 1000);
-
-    return 1;
+    return json_is_number(value)
+           ? bog_answer_msec(json_number_value(value) * 1000)
+           : BOG_ANSWER_NONE;
 }
 
 
-/* conversion of what does not fit is undefined, so it ends at the bounds */
+/* a number that does not fit becomes the bound: C leaves that undefined */
 
 static int64_t
 bog_answer_msec(double msec)

@@ -12,10 +12,20 @@
 #include "bog_oauth.h"
 
 
+/*
+ * This file writes what is sent to a token endpoint, and makes digests.  The
+ * configuration calls it, once for each source, and each length is asked for
+ * before anything is written.  Secrets go from memory of the caller to memory
+ * of the caller: nothing of them may stay anywhere else.
+ */
+
+
+/* NULL plus a number is undefined */
+
 #define bog_oauth_at(dst, n)  (((dst) == NULL) ? NULL : (dst) + (n))
 
 
-static size_t bog_oauth_put(unsigned char *dst, const char *text);
+static size_t bog_oauth_put(unsigned char *dst, const void *data, size_t len);
 static size_t bog_oauth_half(unsigned char *dst, const bog_str_t *src,
     int urlencode);
 
@@ -36,7 +46,7 @@ bog_oauth_basic(unsigned char *dst, const bog_str_t *id,
         return len + 1 + n;
     }
 
-    /* the encoder ends with a zero, and must not run over what it reads */
+    /* the encoder writes a zero at its end, and must not overwrite its input */
 
     work = dst + len + 1;
 
@@ -45,7 +55,7 @@ bog_oauth_basic(unsigned char *dst, const bog_str_t *id,
     *p++ = ':';
     (void) bog_oauth_half(p, secret, urlencode);
 
-    p = dst + bog_oauth_put(dst, "Basic ");
+    p = dst + bog_oauth_put(dst, "Basic ", sizeof("Basic ") - 1);
     (void) EVP_EncodeBlock(p, work, (int) n);
 
     bog_memory_wipe(dst + len, 1 + n);
@@ -59,12 +69,13 @@ bog_oauth_body(unsigned char *dst, const bog_param_t *params, size_t n)
 {
     size_t  i, len;
 
-    len = bog_oauth_put(dst, "grant_type=client_credentials");
+    len = bog_oauth_put(dst, "grant_type=client_credentials",
+                        sizeof("grant_type=client_credentials") - 1);
 
     for (i = 0; i < n; i++) {
-        len += bog_oauth_put(bog_oauth_at(dst, len), "&");
+        len += bog_oauth_put(bog_oauth_at(dst, len), "&", 1);
         len += bog_oauth_form_encode(bog_oauth_at(dst, len), &params[i].name);
-        len += bog_oauth_put(bog_oauth_at(dst, len), "=");
+        len += bog_oauth_put(bog_oauth_at(dst, len), "=", 1);
         len += bog_oauth_form_encode(bog_oauth_at(dst, len), &params[i].value);
     }
 
@@ -84,22 +95,22 @@ bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src)
     for (i = 0; i < src->len; i++) {
         ch = src->data[i];
 
-        if (bog_oauth_alnum(ch) || (ch != '\0' && strchr(" *-._", ch))) {
+        if (bog_oauth_alnum(ch) || memchr(" *-._", ch, 5)) {
             if (dst) {
                 dst[len] = (ch == ' ') ? '+' : ch;
             }
 
             len++;
-            continue;
-        }
 
-        if (dst) {
-            dst[len] = '%';
-            dst[len + 1] = hex[ch >> 4];
-            dst[len + 2] = hex[ch & 0xf];
-        }
+        } else {
+            if (dst) {
+                dst[len] = '%';
+                dst[len + 1] = hex[ch >> 4];
+                dst[len + 2] = hex[ch & 0xf];
+            }
 
-        len += 3;
+            len += 3;
+        }
     }
 
     return len;
@@ -134,7 +145,7 @@ bog_oauth_digest(unsigned char digest[BOG_OAUTH_DIGEST_LEN],
 
     ok = ok && EVP_DigestFinal_ex(ctx, digest, NULL);
 
-    /* this wipes what the context holds of the parts */
+    /* this wipes the context's copy of the parts */
 
     EVP_MD_CTX_free(ctx);
 
@@ -164,38 +175,27 @@ bog_oauth_token_id(char id[16], const unsigned char *token, size_t len)
 
 
 static size_t
-bog_oauth_put(unsigned char *dst, const char *text)
+bog_oauth_put(unsigned char *dst, const void *data, size_t len)
 {
-    size_t  len;
-
-    len = strlen(text);
-
-    if (dst) {
-        memcpy(dst, text, len);
+    if (dst && len) {
+        memcpy(dst, data, len);
     }
 
     return len;
 }
 
 
-/* one half of "id:secret" */
+/* writes the id or the secret of "id:secret" */
 
 static size_t
 bog_oauth_half(unsigned char *dst, const bog_str_t *src, int urlencode)
 {
-    if (urlencode) {
-        return bog_oauth_form_encode(dst, src);
-    }
-
-    if (dst && src->len) {
-        memcpy(dst, src->data, src->len);
-    }
-
-    return src->len;
+    return urlencode ? bog_oauth_form_encode(dst, src)
+                     : bog_oauth_put(dst, src->data, src->len);
 }
 
 
-/* isalnum() would ask the locale */
+/* isalnum() depends on the locale */
 
 int
 bog_oauth_alnum(unsigned char ch)

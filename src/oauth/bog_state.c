@@ -15,6 +15,13 @@
 #include "bog_state.h"
 
 
+/*
+ * This file turns a token into the bytes of a state file, and back.  The store
+ * calls it and reads and writes the files.  The token and the keys pass through
+ * guarded memory and the stack only, and both are wiped.
+ */
+
+
 #define BOG_STATE_SALT   (BOG_STATE_MAGIC_LEN + 1)
 #define BOG_STATE_NONCE  (BOG_STATE_SALT + BOG_STATE_SALT_LEN)
 
@@ -22,16 +29,12 @@
 static int bog_state_sane(const bog_state_t *state);
 static bog_state_status_e bog_state_check_head(const unsigned char *p,
     size_t len);
-static void bog_state_write(unsigned char *p, size_t size,
-    const bog_state_t *state);
 static int bog_state_read(bog_state_t *state, const unsigned char *p,
     size_t size);
-static int bog_state_crypt(unsigned char *p, size_t len,
+static bog_state_status_e bog_state_crypt(unsigned char *p, size_t len,
     const bog_str_t *secret, const unsigned char *digest, int seal);
 static int bog_state_key(unsigned char *key, const unsigned char *salt,
     const bog_str_t *secret);
-static int bog_state_gcm(EVP_CIPHER_CTX *ctx, unsigned char *p, size_t len,
-    const unsigned char *key, const unsigned char *digest, int seal);
 static void bog_state_put(unsigned char *p, uint64_t n, size_t size);
 static uint64_t bog_state_get(const unsigned char *p, size_t size);
 
@@ -40,7 +43,8 @@ size_t
 bog_state_seal(unsigned char *dst, const bog_state_t *state,
     const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN])
 {
-    size_t  len;
+    size_t          len;
+    unsigned char  *p;
 
     if (!bog_state_sane(state)) {
         return 0;
@@ -48,16 +52,22 @@ bog_state_seal(unsigned char *dst, const bog_state_t *state,
 
     len = BOG_STATE_SIZE(state->len);
 
+    memset(dst, 0, len);
     memcpy(dst, BOG_STATE_MAGIC, BOG_STATE_MAGIC_LEN);
     dst[BOG_STATE_MAGIC_LEN] = BOG_STATE_VERSION;
 
-    bog_state_write(dst + BOG_STATE_HEAD,
-                    len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN, state);
+    p = dst + BOG_STATE_HEAD;
+
+    bog_state_put(p, (uint64_t) state->life.start, 8);
+    bog_state_put(p + 8, (uint64_t) state->life.lifetime, 8);
+    bog_state_put(p + 16, (uint64_t) state->life.refresh, 8);
+    bog_state_put(p + 24, state->len, 4);
+    memcpy(p + BOG_STATE_FIELDS, state->token, state->len);
 
     if (RAND_bytes(dst + BOG_STATE_SALT,
                    BOG_STATE_SALT_LEN + BOG_STATE_NONCE_LEN)
         != 1
-        || bog_state_crypt(dst, len, secret, digest, 1) != 1)
+        || bog_state_crypt(dst, len, secret, digest, 1) != BOG_STATE_OK)
     {
         bog_memory_wipe(dst, len);
         return 0;
@@ -71,19 +81,12 @@ bog_state_status_e
 bog_state_open(bog_state_t *state, unsigned char *p, size_t len,
     const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN])
 {
-    int                 rc;
     bog_state_status_e  status;
-
-    memset(state, 0, sizeof(bog_state_t));
 
     status = bog_state_check_head(p, len);
 
     if (status == BOG_STATE_OK) {
-        rc = bog_state_crypt(p, len, secret, digest, 0);
-
-        status = (rc == 1) ? BOG_STATE_OK
-                           : (rc == 0) ? BOG_STATE_BAD_SEAL
-                                       : BOG_STATE_FAILED;
+        status = bog_state_crypt(p, len, secret, digest, 0);
     }
 
     if (status == BOG_STATE_OK
@@ -146,25 +149,9 @@ bog_state_check_head(const unsigned char *p, size_t len)
 }
 
 
-static void
-bog_state_write(unsigned char *p, size_t size, const bog_state_t *state)
-{
-    bog_state_put(p, (uint64_t) state->life.start, 8);
-    bog_state_put(p + 8, (uint64_t) state->life.lifetime, 8);
-    bog_state_put(p + 16, (uint64_t) state->life.refresh, 8);
-    bog_state_put(p + 24, state->len, 4);
-
-    p += BOG_STATE_FIELDS;
-    size -= BOG_STATE_FIELDS;
-
-    memcpy(p, state->token, state->len);
-    memset(p + state->len, 0, size - state->len);
-}
-
-
 /*
- * Whoever has the secret can seal anything.  But the token becomes a line of
- * a header, and the times are summed up.
+ * Whoever has the secret can seal anything, and the token becomes a part of a
+ * header line, and the times are added up.  So the content is checked, too.
  */
 
 static int
@@ -195,39 +182,67 @@ bog_state_read(bog_state_t *state, const unsigned char *p, size_t size)
 }
 
 
-/* 1: done, 0: the tag is wrong, -1: OpenSSL has failed */
-
-static int
+static bog_state_status_e
 bog_state_crypt(unsigned char *p, size_t len, const bog_str_t *secret,
     const unsigned char *digest, int seal)
 {
-    int              rc;
-    unsigned char    key[BOG_STATE_KEY_LEN];
-    EVP_CIPHER_CTX  *ctx;
+    int                  n;
+    unsigned char        key[BOG_STATE_KEY_LEN], *sealed, *tag;
+    EVP_CIPHER_CTX      *ctx;
+    bog_state_status_e   status;
+
+    status = BOG_STATE_FAILED;
+
+    sealed = p + BOG_STATE_HEAD;
+    tag = p + len - BOG_STATE_TAG_LEN;
 
     ctx = EVP_CIPHER_CTX_new();
-    if (ctx == NULL) {
-        return -1;
+
+    if (ctx == NULL
+        || !bog_state_key(key, p + BOG_STATE_SALT, secret)
+        || EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, key,
+                             p + BOG_STATE_NONCE, seal) != 1
+        || EVP_CipherUpdate(ctx, NULL, &n, p, BOG_STATE_HEAD) != 1
+        || EVP_CipherUpdate(ctx, NULL, &n, digest, BOG_OAUTH_DIGEST_LEN) != 1
+        || EVP_CipherUpdate(ctx, sealed, &n, sealed, (int) (tag - sealed))
+           != 1)
+    {
+        goto done;
     }
 
-    rc = -1;
-
-    if (bog_state_key(key, p + BOG_STATE_SALT, secret)) {
-        rc = bog_state_gcm(ctx, p, len, key, digest, seal);
+    if (!seal && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG,
+                                     BOG_STATE_TAG_LEN, tag) != 1)
+    {
+        goto done;
     }
 
-    /* this wipes what the context has of the key, and that, the registers */
+    if (EVP_CipherFinal_ex(ctx, tag, &n) != 1) {
+        status = seal ? BOG_STATE_FAILED : BOG_STATE_BAD_SEAL;
+        goto done;
+    }
+
+    if (seal && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG,
+                                    BOG_STATE_TAG_LEN, tag) != 1)
+    {
+        goto done;
+    }
+
+    status = BOG_STATE_OK;
+
+done:
+
+    /* this wipes the context's copy of the key; then registers are cleared */
 
     EVP_CIPHER_CTX_free(ctx);
     bog_memory_wipe(key, sizeof(key));
 
-    /* or others would take what is left there for an error of theirs */
+    /* nginx would log what is left in the queue as an error of its own */
 
-    if (rc != 1) {
+    if (status != BOG_STATE_OK) {
         ERR_clear_error();
     }
 
-    return rc;
+    return status;
 }
 
 
@@ -261,46 +276,6 @@ bog_state_key(unsigned char *key, const unsigned char *salt,
     EVP_PKEY_CTX_free(ctx);
 
     return ok;
-}
-
-
-static int
-bog_state_gcm(EVP_CIPHER_CTX *ctx, unsigned char *p, size_t len,
-    const unsigned char *key, const unsigned char *digest, int seal)
-{
-    int             n, ok;
-    unsigned char  *sealed, *tag;
-
-    sealed = p + BOG_STATE_HEAD;
-    tag = p + len - BOG_STATE_TAG_LEN;
-
-    ok = EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, key,
-                           p + BOG_STATE_NONCE, seal) == 1
-         && EVP_CipherUpdate(ctx, NULL, &n, p, BOG_STATE_HEAD) == 1
-         && EVP_CipherUpdate(ctx, NULL, &n, digest, BOG_OAUTH_DIGEST_LEN) == 1
-         && EVP_CipherUpdate(ctx, sealed, &n, sealed, (int) (tag - sealed))
-            == 1;
-
-    if (ok && !seal) {
-        ok = EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, BOG_STATE_TAG_LEN,
-                                 tag) == 1;
-    }
-
-    if (!ok) {
-        return -1;
-    }
-
-    if (EVP_CipherFinal_ex(ctx, tag, &n) != 1) {
-        return seal ? -1 : 0;
-    }
-
-    if (seal && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG,
-                                    BOG_STATE_TAG_LEN, tag) != 1)
-    {
-        return -1;
-    }
-
-    return 1;
 }
 
 
