@@ -4,20 +4,17 @@
  */
 
 
-#include "ngx_http_bog_directives.h"
+#include "ngx_http_bog_conf.h"
 #include "ngx_http_bog_filter.h"
 #include "ngx_http_bog_hold.h"
 #include "ngx_http_bog_manager.h"
-#include "ngx_http_bog_merge.h"
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_status.h"
 #include "ngx_http_bog_variables.h"
 #include "ngx_http_bog_wake.h"
 
 
-static ngx_int_t ngx_http_bog_preconfigure(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init(ngx_conf_t *cf);
-static ngx_int_t ngx_http_bog_init_handler(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_bog_init_process(ngx_cycle_t *cycle);
 static void ngx_http_bog_exit_master(ngx_cycle_t *cycle);
@@ -246,11 +243,11 @@ static ngx_command_t  ngx_http_bog_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_bog_module_ctx = {
-    ngx_http_bog_preconfigure,             /* preconfiguration */
+    ngx_http_bog_add_variables,            /* preconfiguration */
     ngx_http_bog_init,                     /* postconfiguration */
 
     ngx_http_bog_create_main_conf,         /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_http_bog_init_main_conf,           /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -277,52 +274,22 @@ ngx_module_t  ngx_http_bog_module = {
 
 
 static ngx_int_t
-ngx_http_bog_preconfigure(ngx_conf_t *cf)
-{
-    ngx_http_bog_filter_keep();
-
-    return ngx_http_bog_add_variables(cf);
-}
-
-
-static ngx_int_t
 ngx_http_bog_init(ngx_conf_t *cf)
-{
-    /* the zones of sources would be unmapped under the timers of the process */
-
-    if (ngx_process == NGX_PROCESS_SINGLE && !ngx_is_init_cycle(ngx_cycle)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no reload with \"master_process off\", restart "
-                           "nginx");
-        ngx_http_bog_filter_put_back();
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_bog_check_credentials(cf) != NGX_OK
-        || ngx_http_bog_init_members(cf) != NGX_OK
-        || ngx_http_bog_init_handler(cf) != NGX_OK)
-    {
-        ngx_http_bog_filter_put_back();
-        return NGX_ERROR;
-    }
-
-    /*
-     * whatever the configuration says: where it fails further on, that of
-     * before may need the filter
-     */
-
-    ngx_http_bog_filter_init();
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_bog_init_handler(ngx_conf_t *cf)
 {
     ngx_http_handler_pt        *h;
     ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_core_main_conf_t  *cmcf;
+
+    if (ngx_http_bog_init_users(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /*
+     * Even without an account: if the configuration fails later, workers of
+     * the old one may be started that need the filter.
+     */
+
+    ngx_http_bog_filter_init();
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 

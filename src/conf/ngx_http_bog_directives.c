@@ -5,14 +5,29 @@
 
 
 #include "ngx_http_bog_compat.h"
-#include "ngx_http_bog_directives.h"
-#include "ngx_http_bog_endpoint_conf.h"
+#include "ngx_http_bog_conf.h"
 #include "ngx_http_bog_manager.h"
-#include "ngx_http_bog_secret.h"
+
+
+/*
+ * What each directive takes, and what it refuses.  nginx calls these handlers
+ * while it reads the configuration.  The client secret is read from its file
+ * here, and stays in guarded memory.
+ */
+
+
+/* the longest secret that is read from a file */
+
+#define NGX_HTTP_BOG_SECRET_MAX  4096
 
 
 static ngx_http_bog_credential_t *ngx_http_bog_add_credential(ngx_conf_t *cf);
-static void ngx_http_bog_pair_credentials(ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *secret);
+static ngx_int_t ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *secret, size_t size);
+static ngx_int_t ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file,
+    ngx_str_t *secret);
 
 
 char *
@@ -59,8 +74,6 @@ ngx_http_bog_client_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     blcf->client_id = cred;
 
-    ngx_http_bog_pair_credentials(blcf);
-
     return NGX_CONF_OK;
 }
 
@@ -71,7 +84,6 @@ ngx_http_bog_client_secret_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_bog_loc_conf_t *blcf = conf;
 
     ngx_str_t                  *value;
-    ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_bog_credential_t  *cred;
 
     if (blcf->client_secret != NGX_CONF_UNSET_PTR) {
@@ -93,17 +105,11 @@ ngx_http_bog_client_secret_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
-
-    if (ngx_http_bog_secret_read(cf, bmcf->secrets, &value[1], &cred->value)
-        != NGX_OK)
-    {
+    if (ngx_http_bog_read_secret(cf, &value[1], &cred->value) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
     blcf->client_secret = cred;
-
-    ngx_http_bog_pair_credentials(blcf);
 
     return NGX_CONF_OK;
 }
@@ -139,19 +145,158 @@ ngx_http_bog_add_credential(ngx_conf_t *cf)
 }
 
 
-/* those of a block that no location inherits, which is no mistake */
+/*
+ * Sets the secret to what the file says, less one line end, in the guarded
+ * memory that lasts while nginx configures.
+ */
 
-static void
-ngx_http_bog_pair_credentials(ngx_http_bog_loc_conf_t *blcf)
+static ngx_int_t
+ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
 {
-    if (blcf->client_id == NGX_CONF_UNSET_PTR
-        || blcf->client_secret == NGX_CONF_UNSET_PTR)
-    {
-        return;
+    size_t                     size;
+    ngx_http_bog_main_conf_t  *bmcf;
+
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    /* one byte more than a secret with its line end tells a longer one */
+
+    size = NGX_HTTP_BOG_SECRET_MAX + sizeof(CRLF);
+
+    secret->data = ngx_http_bog_pool_alloc(bmcf->secrets, size, cf->log);
+    if (secret->data == NULL) {
+        return NGX_ERROR;
     }
 
-    blcf->client_id->paired = 1;
-    blcf->client_secret->paired = 1;
+    if (ngx_http_bog_load_secret(cf, file, secret, size) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (secret->len && secret->data[secret->len - 1] == LF) {
+        secret->len--;
+
+        if (secret->len && secret->data[secret->len - 1] == CR) {
+            secret->len--;
+        }
+    }
+
+    return ngx_http_bog_check_secret(cf, file, secret);
+}
+
+
+static ngx_int_t
+ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret,
+    size_t size)
+{
+    ssize_t          n;
+    ngx_fd_t         fd;
+    ngx_int_t        rc;
+    ngx_file_info_t  fi;
+
+    /* a FIFO without a writer must not keep nginx from starting */
+
+    fd = ngx_open_file(file->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " client secret \"%s\" failed",
+                           file->data);
+        return NGX_ERROR;
+    }
+
+    rc = NGX_ERROR;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " client secret \"%s\" failed",
+                           file->data);
+        goto done;
+    }
+
+    if (!ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is not a regular file",
+                           file->data);
+        goto done;
+    }
+
+    if (fi.st_mode & S_IROTH) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "client secret \"%s\" can be read by everyone, "
+                           "its mode should be 0600", file->data);
+    }
+
+    do {
+        n = ngx_read_fd(fd, secret->data + secret->len, size - secret->len);
+
+        if (n == -1) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                               ngx_read_fd_n " client secret \"%s\" failed",
+                               file->data);
+            goto done;
+        }
+
+        secret->len += n;
+
+    } while (n && secret->len < size);
+
+    rc = NGX_OK;
+
+done:
+
+    (void) ngx_close_file(fd);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
+{
+    size_t   i, len;
+    u_char  *p;
+
+    p = secret->data;
+    len = secret->len;
+
+    if (len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is empty", file->data);
+        return NGX_ERROR;
+    }
+
+    if (len > NGX_HTTP_BOG_SECRET_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "client secret \"%s\" is longer than %d bytes",
+                           file->data, NGX_HTTP_BOG_SECRET_MAX);
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < len; i++) {
+        if (p[i] < 0x20 || p[i] == 0x7f) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "client secret \"%s\" has a control character "
+                               "at byte %uz, one secret on one line is "
+                               "expected", file->data, i + 1);
+            return NGX_ERROR;
+        }
+    }
+
+    /* what an editor or a copied text leaves behind */
+
+    if (ngx_strchr(" \"'", p[0])
+        || ngx_strchr(" \"'", p[len - 1])
+        || (len > 2 && ngx_memcmp(p, "\xEF\xBB\xBF", 3) == 0)
+        || (len > 1 && (ngx_memcmp(p, "\xC2\xA0", 2) == 0
+                        || ngx_memcmp(p + len - 2, "\xC2\xA0", 2) == 0)))
+    {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "client secret \"%s\" begins or ends with a blank, "
+                           "a quote or a byte order mark, which is sent too",
+                           file->data);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -160,9 +305,7 @@ ngx_http_bog_token_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_bog_loc_conf_t *blcf = conf;
 
-    char                  *err;
-    ngx_str_t             *value;
-    ngx_http_bog_place_t   place;
+    ngx_str_t  *value;
 
     if (blcf->endpoint != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -170,20 +313,9 @@ ngx_http_bog_token_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    ngx_http_bog_conf_place(cf, &place);
+    blcf->endpoint = ngx_http_bog_endpoint_get(cf, &value[1]);
 
-    blcf->endpoint = ngx_http_bog_endpoint_get(cf, &value[1], &place, &err);
-
-    if (blcf->endpoint == NULL) {
-        if (*err) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "%s in token endpoint \"%V\"", err, &value[1]);
-        }
-
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return blcf->endpoint ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 

@@ -5,22 +5,73 @@
 
 
 #include "ngx_http_bog_answer.h"
+#include "ngx_http_bog_compat.h"
+#include "ngx_http_bog_conf.h"
 #include "ngx_http_bog_peer.h"
-#include "ngx_http_bog_upstream_conf.h"
+#include "ngx_http_bog_tls.h"
 
 
-static ngx_int_t ngx_http_bog_upstream_ssl_name(ngx_conf_t *cf,
-    ngx_http_bog_account_t *account, ngx_http_bog_loc_conf_t *blcf);
+/*
+ * How the fetches of an account connect: timeouts, names, TLS.  All of it is
+ * made when the account is; at run time fetches only read it.
+ */
+
+
+static ngx_int_t ngx_http_bog_account_copy_ctx(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
+static ngx_int_t ngx_http_bog_account_set_tls(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account);
+static ngx_ssl_t *ngx_http_bog_tls_create(ngx_conf_t *cf,
+    ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_tls_configure(ngx_conf_t *cf, ngx_ssl_t *ssl,
+    ngx_http_bog_loc_conf_t *blcf);
+static ngx_int_t ngx_http_bog_tls_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
+    ngx_http_bog_loc_conf_t *blcf);
 
 
 ngx_int_t
-ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
-    ngx_http_bog_loc_conf_t *blcf)
+ngx_http_bog_account_set_upstream(ngx_conf_t *cf,
+    ngx_http_bog_account_t *account)
 {
+    ngx_msec_t                     try;
+    ngx_resolver_ctx_t            *ctx;
+    ngx_http_bog_loc_conf_t       *blcf;
+    ngx_http_bog_endpoint_t       *endpoint;
     ngx_http_upstream_conf_t      *conf;
+    ngx_http_core_loc_conf_t      *clcf;
     ngx_http_upstream_srv_conf_t  *us;
 
-    conf = &account->upstream;
+    blcf = account->blcf;
+    endpoint = account->endpoint;
+
+    if (ngx_http_bog_account_copy_ctx(cf, account) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* libc may ask several name servers, for five seconds each */
+
+    account->resolver_timeout = 3 * blcf->connect_timeout;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    ctx = endpoint->local ? NGX_NO_RESOLVER
+                          : ngx_resolve_start(clcf->resolver, NULL);
+
+    if (ctx != NGX_NO_RESOLVER) {
+        ngx_free(ctx);
+        account->resolver = clcf->resolver;
+        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
+                                            blcf->connect_timeout);
+    }
+
+    /*
+     * The time for all: a name to resolve, a try that fails at its end, and
+     * another one that was begun just before.
+     */
+
+    try = blcf->connect_timeout + blcf->send_timeout + blcf->read_timeout;
+
+    account->fetch_timeout = account->resolver_timeout + 2 * try;
 
     /*
      * set by ngx_pcalloc():
@@ -32,6 +83,8 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
      *     and all that has to do with caches, temporary files, cookies
      */
 
+    conf = &account->upstream;
+
     conf->connect_timeout = blcf->connect_timeout;
     conf->send_timeout = blcf->send_timeout;
     conf->read_timeout = blcf->read_timeout;
@@ -41,7 +94,7 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
     conf->ignore_client_abort = 1;
     ngx_str_set(&conf->module, "bog");
 
-    /* a token request may be repeated: tokens do not end each other */
+    /* a token request may be repeated: a new token does not end another one */
 
     conf->next_upstream = NGX_CONF_BITMASK_SET
                           |NGX_HTTP_UPSTREAM_FT_ERROR
@@ -49,33 +102,75 @@ ngx_http_bog_upstream_conf(ngx_conf_t *cf, ngx_http_bog_account_t *account,
                           |NGX_HTTP_UPSTREAM_FT_INVALID_HEADER
                           |NGX_HTTP_UPSTREAM_FT_HTTP_404
                           |NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT;
-    conf->next_upstream_timeout = blcf->connect_timeout + blcf->send_timeout
-                                  + blcf->read_timeout;
+    conf->next_upstream_timeout = try;
 
     us = &account->peers;
 
-    us->host = account->endpoint->host;
-    us->port = account->endpoint->port;
-    us->file_name = account->endpoint->place.file.data;
-    us->line = account->endpoint->place.line;
+    us->host = endpoint->host;
+    us->port = endpoint->port;
+    us->file_name = endpoint->place.file.data;
+    us->line = endpoint->place.line;
     us->peer.init = ngx_http_bog_peer_init;
 
     conf->upstream = us;
 
-    if (!account->endpoint->ssl) {
-        return NGX_OK;
-    }
-
-    return ngx_http_bog_upstream_ssl_name(cf, account, blcf);
+    return endpoint->ssl ? ngx_http_bog_account_set_tls(cf, account) : NGX_OK;
 }
 
 
-static ngx_int_t
-ngx_http_bog_upstream_ssl_name(ngx_conf_t *cf, ngx_http_bog_account_t *account,
-    ngx_http_bog_loc_conf_t *blcf)
-{
-    ngx_http_upstream_conf_t  *conf;
+/*
+ * A fetch has the configuration of the location that made the account, but for
+ * "log_subrequest", which would write each fetch to the access log.
+ */
 
+static ngx_int_t
+ngx_http_bog_account_copy_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+{
+    void                      **loc_conf;
+    ngx_http_core_loc_conf_t   *clcf;
+
+    account->ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
+
+    loc_conf = ngx_palloc(cf->pool, ngx_http_max_module * sizeof(void *));
+    if (loc_conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    clcf = ngx_palloc(cf->pool, sizeof(ngx_http_core_loc_conf_t));
+    if (clcf == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(loc_conf, account->ctx.loc_conf,
+               ngx_http_max_module * sizeof(void *));
+
+    *clcf = *(ngx_http_core_loc_conf_t *)
+                loc_conf[ngx_http_core_module.ctx_index];
+    clcf->log_subrequest = 0;
+
+    loc_conf[ngx_http_core_module.ctx_index] = clcf;
+
+    account->ctx.loc_conf = loc_conf;
+
+    return NGX_OK;
+}
+
+
+/*
+ * A TLS context with the system's certificates is large, so all accounts with
+ * the same settings share one.
+ */
+
+static ngx_int_t
+ngx_http_bog_account_set_tls(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+{
+    ngx_uint_t                  i;
+    ngx_http_bog_account_t    **other;
+    ngx_http_bog_loc_conf_t    *blcf;
+    ngx_http_bog_main_conf_t   *bmcf;
+    ngx_http_upstream_conf_t   *conf;
+
+    blcf = account->blcf;
     conf = &account->upstream;
 
     conf->ssl_name = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
@@ -83,14 +178,10 @@ ngx_http_bog_upstream_ssl_name(ngx_conf_t *cf, ngx_http_bog_account_t *account,
         return NGX_ERROR;
     }
 
-    /* a host that is a path has no name but this */
+    /* for a socket's path the authority is the only name */
 
-    if (blcf->ssl_name.len) {
-        conf->ssl_name->value = blcf->ssl_name;
-
-    } else {
-        conf->ssl_name->value = account->endpoint->authority;
-    }
+    conf->ssl_name->value = blcf->ssl_name.len ? blcf->ssl_name
+                                               : account->endpoint->authority;
 
     conf->ssl_server_name = 1;
     conf->ssl_verify = blcf->ssl_verify;
@@ -103,5 +194,168 @@ ngx_http_bog_upstream_ssl_name(ngx_conf_t *cf, ngx_http_bog_account_t *account,
 
     conf->ssl_session_reuse = 0;
 
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    other = bmcf->tls.elts;
+
+    for (i = 0; i < bmcf->tls.nelts; i++) {
+        if (ngx_http_bog_find_difference(ngx_http_bog_module.commands,
+                                offsetof(ngx_http_bog_loc_conf_t, ssl_verify),
+                                other[i]->blcf, blcf)
+            == NULL)
+        {
+            conf->ssl = other[i]->upstream.ssl;
+            return NGX_OK;
+        }
+    }
+
+    conf->ssl = ngx_http_bog_tls_create(cf, blcf);
+    if (conf->ssl == NULL) {
+        return NGX_ERROR;
+    }
+
+    other = ngx_array_push(&bmcf->tls);
+    if (other == NULL) {
+        return NGX_ERROR;
+    }
+
+    *other = account;
+
     return NGX_OK;
+}
+
+
+ngx_ssl_t *
+ngx_http_bog_tls_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
+{
+    ngx_ssl_t           *ssl;
+    ngx_pool_cleanup_t  *cln;
+
+    ssl = ngx_pcalloc(cf->pool, sizeof(ngx_ssl_t));
+    if (ssl == NULL) {
+        return NULL;
+    }
+
+    ssl->log = cf->log;
+
+    if (ngx_ssl_create(ssl, blcf->ssl_protocols, NULL) != NGX_OK) {
+        return NULL;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        ngx_ssl_cleanup_ctx(ssl);
+        return NULL;
+    }
+
+    cln->handler = ngx_ssl_cleanup_ctx;
+    cln->data = ssl;
+
+    if (ngx_http_bog_tls_note_alerts(ssl) != NGX_OK) {
+        return NULL;
+    }
+
+#ifdef SSL_OP_CLEANSE_PLAINTEXT
+
+    /* or the token stays in OpenSSL's buffers when it has been read */
+
+    SSL_CTX_set_options(ssl->ctx, SSL_OP_CLEANSE_PLAINTEXT);
+
+#endif
+
+    return (ngx_http_bog_tls_configure(cf, ssl, blcf) == NGX_OK) ? ssl : NULL;
+}
+
+
+static ngx_int_t
+ngx_http_bog_tls_configure(ngx_conf_t *cf, ngx_ssl_t *ssl,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    if (ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (blcf->ssl_certificate.len
+        && ngx_ssl_certificate(cf, ssl, &blcf->ssl_certificate,
+                               &blcf->ssl_certificate_key, NULL)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (blcf->ssl_verify
+        && ngx_http_bog_tls_trust(cf, ssl, blcf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ssl_client_session_cache(cf, ssl, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_bog_ssl_conf_commands(cf, ssl, blcf->ssl_conf_commands);
+}
+
+
+static ngx_int_t
+ngx_http_bog_tls_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
+    ngx_http_bog_loc_conf_t *blcf)
+{
+    if (blcf->ssl_trusted_certificate.len) {
+
+        if (ngx_ssl_trusted_certificate(cf, ssl,
+                                        &blcf->ssl_trusted_certificate,
+                                        blcf->ssl_verify_depth)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+    } else {
+
+        if (SSL_CTX_set_default_verify_paths(ssl->ctx) == 0) {
+            ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0,
+                          "SSL_CTX_set_default_verify_paths() failed");
+            return NGX_ERROR;
+        }
+
+        SSL_CTX_set_verify_depth(ssl->ctx, (int) blcf->ssl_verify_depth);
+    }
+
+    return ngx_ssl_crl(cf, ssl, &blcf->ssl_crl);
+}
+
+
+size_t
+ngx_http_bog_certificate_digest(ngx_conf_t *cf, ngx_str_t *file,
+    u_char digest[EVP_MAX_MD_SIZE])
+{
+    BIO           *bio;
+    X509          *cert;
+    ngx_str_t      name;
+    unsigned int   len;
+
+    name = *file;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return 0;
+    }
+
+    len = 0;
+
+    bio = BIO_new_file((char *) name.data, "r");
+    cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+    if (cert == NULL || X509_digest(cert, EVP_sha256(), digest, &len) == 0)
+    {
+        /* nginx names the file when it loads the certificate */
+
+        ERR_clear_error();
+        len = 0;
+    }
+
+    X509_free(cert);
+    BIO_free(bio);
+
+    return len;
 }
