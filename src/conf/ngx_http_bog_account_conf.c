@@ -124,19 +124,13 @@ static ngx_int_t
 ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     ngx_str_t *secret, u_char *digest)
 {
-    u_char        certificate[EVP_MAX_MD_SIZE];
-    bog_str_t    *part;
-    ngx_uint_t    i;
-    ngx_array_t   parts;
-    bog_param_t  *param;
+    u_char       certificate[EVP_MAX_MD_SIZE];
+    bog_str_t   *part;
+    ngx_uint_t   n;
 
-    if (ngx_array_init(&parts, cf->temp_pool, 8, sizeof(bog_str_t))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    n = blcf->params ? blcf->params->nelts : 0;
 
-    part = ngx_array_push_n(&parts, 4);
+    part = ngx_palloc(cf->temp_pool, (5 + 2 * n) * sizeof(bog_str_t));
     if (part == NULL) {
         return NGX_ERROR;
     }
@@ -150,33 +144,23 @@ ngx_http_bog_account_digest(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     part[3].data = (u_char *) (blcf->client_auth ? "1" : "0");
     part[3].len = 1;
 
-    if (blcf->params) {
-        param = blcf->params->elts;
+    if (n) {
+        /* a parameter is two strings */
 
-        for (i = 0; i < blcf->params->nelts; i++) {
-            part = ngx_array_push_n(&parts, 2);
-            if (part == NULL) {
-                return NGX_ERROR;
-            }
-
-            part[0] = param[i].name;
-            part[1] = param[i].value;
-        }
+        ngx_memcpy(&part[4], blcf->params->elts, n * sizeof(bog_param_t));
     }
+
+    n = 4 + 2 * n;
 
     if (blcf->ssl_certificate.len) {
-        part = ngx_array_push(&parts);
-        if (part == NULL) {
-            return NGX_ERROR;
-        }
-
-        part->data = certificate;
-        part->len = ngx_http_bog_certificate_digest(cf,
-                                                    &blcf->ssl_certificate,
-                                                    certificate);
+        part[n].data = certificate;
+        part[n].len = ngx_http_bog_certificate_digest(cf,
+                                                      &blcf->ssl_certificate,
+                                                      certificate);
+        n++;
     }
 
-    if (bog_oauth_digest(digest, parts.elts, parts.nelts) != 0) {
+    if (bog_oauth_digest(digest, part, n) != 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "SHA-256 of the client credentials failed");
         return NGX_ERROR;

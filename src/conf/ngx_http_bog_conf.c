@@ -45,7 +45,6 @@ ngx_http_bog_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&bmcf->accounts, cf->pool, 4, sizeof(void *))
            != NGX_OK
-        || ngx_array_init(&bmcf->tls, cf->pool, 1, sizeof(void *)) != NGX_OK
         || ngx_array_init(&bmcf->users, cf->pool, 16, sizeof(void *))
            != NGX_OK)
     {
@@ -463,12 +462,4 @@ ngx_http_bog_conf_log(ngx_uint_t level, ngx_conf_t *cf,
 
     ngx_log_error(level, cf->log, 0, "%*s in %V:%ui",
                   (size_t) (p - buf), buf, &place->file, place->line);
-}
-
-
-void
-ngx_http_bog_conf_place(ngx_conf_t *cf, ngx_http_bog_place_t *place)
-{
-    place->file = cf->conf_file->file.name;
-    place->line = cf->conf_file->line;
 }

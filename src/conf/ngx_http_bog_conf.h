@@ -50,8 +50,6 @@ typedef struct {
     ngx_array_t                   endpoints;    /* ngx_http_bog_endpoint_t * */
 
     ngx_array_t                   accounts;     /* ngx_http_bog_account_t * */
-    ngx_array_t                   tls;          /* the first account with each
-                                                   TLS context */
     ngx_rbtree_t                  digests;      /* of accounts */
     ngx_rbtree_node_t             digests_sentinel;
     ngx_rbtree_t                  names;        /* of accounts */
@@ -138,9 +136,6 @@ ngx_int_t ngx_http_bog_init_users(ngx_conf_t *cf);
 /* Writes a message of the configuration about something parsed before. */
 void ngx_http_bog_conf_log(ngx_uint_t level, ngx_conf_t *cf,
     ngx_http_bog_place_t *place, const char *fmt, ...);
-
-/* Notes where the directive stands that is being read. */
-void ngx_http_bog_conf_place(ngx_conf_t *cf, ngx_http_bog_place_t *place);
 
 
 /* ngx_http_bog_directives.c: the handlers of directives */

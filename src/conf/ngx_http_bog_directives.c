@@ -16,16 +16,15 @@
  */
 
 
-/* the longest secret that is read from a file */
+/* the longest secret in a file; the room for it, a line end and one byte more */
 
-#define NGX_HTTP_BOG_SECRET_MAX  4096
+#define NGX_HTTP_BOG_SECRET_MAX   4096
+#define NGX_HTTP_BOG_SECRET_ROOM  (NGX_HTTP_BOG_SECRET_MAX + sizeof(CRLF))
 
 
 static ngx_http_bog_credential_t *ngx_http_bog_add_credential(ngx_conf_t *cf);
 static ngx_int_t ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file,
     ngx_str_t *secret);
-static ngx_int_t ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_str_t *secret, size_t size);
 static ngx_int_t ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file,
     ngx_str_t *secret);
 
@@ -84,6 +83,7 @@ ngx_http_bog_client_secret_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_bog_loc_conf_t *blcf = conf;
 
     ngx_str_t                  *value;
+    ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_bog_credential_t  *cred;
 
     if (blcf->client_secret != NGX_CONF_UNSET_PTR) {
@@ -105,7 +105,18 @@ ngx_http_bog_client_secret_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_bog_read_secret(cf, &value[1], &cred->value) != NGX_OK) {
+    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
+
+    cred->value.data = bog_pool_alloc(bmcf->secrets, NGX_HTTP_BOG_SECRET_ROOM);
+    if (cred->value.data == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "no memory for the client secret");
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_bog_read_secret(cf, &value[1], &cred->value) != NGX_OK
+        || ngx_http_bog_check_secret(cf, &value[1], &cred->value) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -132,7 +143,8 @@ ngx_http_bog_add_credential(ngx_conf_t *cf)
     value = cf->args->elts;
 
     cred->name = value[0];
-    ngx_http_bog_conf_place(cf, &cred->place);
+    cred->place.file = cf->conf_file->file.name;
+    cred->place.line = cf->conf_file->line;
 
     slot = ngx_array_push(&bmcf->credentials);
     if (slot == NULL) {
@@ -145,47 +157,10 @@ ngx_http_bog_add_credential(ngx_conf_t *cf)
 }
 
 
-/*
- * Sets the secret to what the file says, less one line end, in the guarded
- * memory that lasts while nginx configures.
- */
+/* Reads the file, up to NGX_HTTP_BOG_SECRET_ROOM bytes of it. */
 
 static ngx_int_t
 ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
-{
-    size_t                     size;
-    ngx_http_bog_main_conf_t  *bmcf;
-
-    bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
-
-    /* one byte more than a secret with its line end tells a longer one */
-
-    size = NGX_HTTP_BOG_SECRET_MAX + sizeof(CRLF);
-
-    secret->data = ngx_http_bog_pool_alloc(bmcf->secrets, size, cf->log);
-    if (secret->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_bog_load_secret(cf, file, secret, size) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (secret->len && secret->data[secret->len - 1] == LF) {
-        secret->len--;
-
-        if (secret->len && secret->data[secret->len - 1] == CR) {
-            secret->len--;
-        }
-    }
-
-    return ngx_http_bog_check_secret(cf, file, secret);
-}
-
-
-static ngx_int_t
-ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret,
-    size_t size)
 {
     ssize_t          n;
     ngx_fd_t         fd;
@@ -227,7 +202,8 @@ ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret,
     }
 
     do {
-        n = ngx_read_fd(fd, secret->data + secret->len, size - secret->len);
+        n = ngx_read_fd(fd, secret->data + secret->len,
+                        NGX_HTTP_BOG_SECRET_ROOM - secret->len);
 
         if (n == -1) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
@@ -238,7 +214,7 @@ ngx_http_bog_load_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret,
 
         secret->len += n;
 
-    } while (n && secret->len < size);
+    } while (n && secret->len < NGX_HTTP_BOG_SECRET_ROOM);
 
     rc = NGX_OK;
 
@@ -250,6 +226,8 @@ done:
 }
 
 
+/* Takes one line end off the secret, and looks at what is left. */
+
 static ngx_int_t
 ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
 {
@@ -258,6 +236,16 @@ ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
 
     p = secret->data;
     len = secret->len;
+
+    if (len && p[len - 1] == LF) {
+        len--;
+
+        if (len && p[len - 1] == CR) {
+            len--;
+        }
+    }
+
+    secret->len = len;
 
     if (len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -333,16 +321,12 @@ ngx_http_bog_token_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "needs a name";
     }
 
-    if (value[1].len == sizeof("grant_type") - 1
-        && ngx_strncmp(value[1].data, "grant_type", value[1].len) == 0)
-    {
+    if (ngx_strcmp(value[1].data, "grant_type") == 0) {
         return "cannot change \"grant_type\", "
                "it always is \"client_credentials\"";
     }
 
-    if (value[1].len == sizeof("client_secret") - 1
-        && ngx_strncmp(value[1].data, "client_secret", value[1].len) == 0)
-    {
+    if (ngx_strcmp(value[1].data, "client_secret") == 0) {
         return "cannot hold the secret, use \"bog_client_secret_file\"";
     }
 

@@ -18,8 +18,6 @@ static char *ngx_http_bog_endpoint_parse(ngx_conf_t *cf,
     ngx_http_bog_endpoint_t *endpoint);
 static ngx_int_t ngx_http_bog_endpoint_set_host(ngx_conf_t *cf,
     ngx_http_bog_endpoint_t *endpoint, ngx_url_t *u);
-static ngx_uint_t ngx_http_bog_endpoint_loopback(
-    ngx_http_bog_endpoint_t *endpoint);
 
 
 ngx_http_bog_endpoint_t *
@@ -48,7 +46,8 @@ ngx_http_bog_endpoint_get(ngx_conf_t *cf, ngx_str_t *url)
     }
 
     endpoint->url = *url;
-    ngx_http_bog_conf_place(cf, &endpoint->place);
+    endpoint->place.file = cf->conf_file->file.name;
+    endpoint->place.line = cf->conf_file->line;
 
     err = ngx_http_bog_endpoint_parse(cf, endpoint);
 
@@ -208,8 +207,9 @@ ngx_http_bog_endpoint_set_host(ngx_conf_t *cf,
 ngx_int_t
 ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
 {
+    u_char                          *addr;
     ngx_str_t                       *host;
-    ngx_uint_t                       i;
+    ngx_uint_t                       i, loopback;
     ngx_http_upstream_srv_conf_t   **uscfp;
     ngx_http_upstream_main_conf_t   *umcf;
 
@@ -218,6 +218,20 @@ ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
     }
 
     endpoint->checked = 1;
+
+    if (endpoint->addr) {
+
+        /* nginx has written it: "127.0.0.1:80", "[::1]:80", "unix:/path" */
+
+        addr = endpoint->addr->name.data;
+
+        loopback = ngx_strncmp(addr, "127.", 4) == 0
+                   || ngx_strncmp(addr, "[::1]:", 6) == 0
+                   || ngx_strncasecmp(addr, (u_char *) "unix:", 5) == 0;
+
+    } else {
+        loopback = endpoint->local;
+    }
 
     host = &endpoint->host;
 
@@ -245,46 +259,11 @@ ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
         return NGX_ERROR;
     }
 
-    if (!endpoint->ssl && endpoint->upstream == NULL
-        && !ngx_http_bog_endpoint_loopback(endpoint))
-    {
+    if (!endpoint->ssl && endpoint->upstream == NULL && !loopback) {
         ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &endpoint->place,
                               "the client secret is sent in clear text to "
                               "\"%V\", use \"https://\"", &endpoint->url);
     }
 
     return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_http_bog_endpoint_loopback(ngx_http_bog_endpoint_t *endpoint)
-{
-    struct sockaddr     *sa;
-    struct sockaddr_in  *sin;
-#if (NGX_HAVE_INET6)
-    struct sockaddr_in6 *sin6;
-#endif
-
-    if (endpoint->addr == NULL) {
-        return endpoint->local;
-    }
-
-    sa = endpoint->addr->sockaddr;
-
-    switch (sa->sa_family) {
-
-#if (NGX_HAVE_INET6)
-    case AF_INET6:
-        sin6 = (struct sockaddr_in6 *) sa;
-        return IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr);
-#endif
-
-    case AF_INET:
-        sin = (struct sockaddr_in *) sa;
-        return (ntohl(sin->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
-
-    default: /* AF_UNIX */
-        return 1;
-    }
 }

@@ -17,15 +17,13 @@
  */
 
 
-static ngx_int_t ngx_http_bog_account_copy_ctx(ngx_conf_t *cf,
+static ngx_int_t ngx_http_bog_account_set_ctx(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 static ngx_int_t ngx_http_bog_account_set_tls(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
-static ngx_ssl_t *ngx_http_bog_tls_create(ngx_conf_t *cf,
+static ngx_ssl_t *ngx_http_bog_create_tls(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
-static ngx_int_t ngx_http_bog_tls_configure(ngx_conf_t *cf, ngx_ssl_t *ssl,
-    ngx_http_bog_loc_conf_t *blcf);
-static ngx_int_t ngx_http_bog_tls_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
+static ngx_int_t ngx_http_bog_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
     ngx_http_bog_loc_conf_t *blcf);
 
 
@@ -33,45 +31,17 @@ ngx_int_t
 ngx_http_bog_account_set_upstream(ngx_conf_t *cf,
     ngx_http_bog_account_t *account)
 {
-    ngx_msec_t                     try;
-    ngx_resolver_ctx_t            *ctx;
     ngx_http_bog_loc_conf_t       *blcf;
     ngx_http_bog_endpoint_t       *endpoint;
     ngx_http_upstream_conf_t      *conf;
-    ngx_http_core_loc_conf_t      *clcf;
     ngx_http_upstream_srv_conf_t  *us;
 
-    blcf = account->blcf;
-    endpoint = account->endpoint;
-
-    if (ngx_http_bog_account_copy_ctx(cf, account) != NGX_OK) {
+    if (ngx_http_bog_account_set_ctx(cf, account) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    /* libc may ask several name servers, for five seconds each */
-
-    account->resolver_timeout = 3 * blcf->connect_timeout;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    ctx = endpoint->local ? NGX_NO_RESOLVER
-                          : ngx_resolve_start(clcf->resolver, NULL);
-
-    if (ctx != NGX_NO_RESOLVER) {
-        ngx_free(ctx);
-        account->resolver = clcf->resolver;
-        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
-                                            blcf->connect_timeout);
-    }
-
-    /*
-     * The time for all: a name to resolve, a try that fails at its end, and
-     * another one that was begun just before.
-     */
-
-    try = blcf->connect_timeout + blcf->send_timeout + blcf->read_timeout;
-
-    account->fetch_timeout = account->resolver_timeout + 2 * try;
+    blcf = account->blcf;
+    endpoint = account->endpoint;
 
     /*
      * set by ngx_pcalloc():
@@ -102,7 +72,8 @@ ngx_http_bog_account_set_upstream(ngx_conf_t *cf,
                           |NGX_HTTP_UPSTREAM_FT_INVALID_HEADER
                           |NGX_HTTP_UPSTREAM_FT_HTTP_404
                           |NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT;
-    conf->next_upstream_timeout = try;
+    conf->next_upstream_timeout = blcf->connect_timeout + blcf->send_timeout
+                                  + blcf->read_timeout;
 
     us = &account->peers;
 
@@ -124,9 +95,10 @@ ngx_http_bog_account_set_upstream(ngx_conf_t *cf,
  */
 
 static ngx_int_t
-ngx_http_bog_account_copy_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
+ngx_http_bog_account_set_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 {
     void                      **loc_conf;
+    ngx_http_bog_loc_conf_t    *blcf;
     ngx_http_core_loc_conf_t   *clcf;
 
     account->ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
@@ -152,13 +124,36 @@ ngx_http_bog_account_copy_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     account->ctx.loc_conf = loc_conf;
 
+    blcf = account->blcf;
+
+    if (!account->endpoint->local && clcf->resolver->connections.nelts) {
+        account->resolver = clcf->resolver;
+        account->resolver_timeout = ngx_min(clcf->resolver_timeout,
+                                            blcf->connect_timeout);
+
+    } else {
+        /* libc may ask several name servers, for five seconds each */
+
+        account->resolver_timeout = 3 * blcf->connect_timeout;
+    }
+
+    /*
+     * The time for all: a name to resolve, a try that fails at its end, and
+     * another one that was begun just before.
+     */
+
+    account->fetch_timeout = account->resolver_timeout
+                             + 2 * (blcf->connect_timeout + blcf->send_timeout
+                                    + blcf->read_timeout);
+
     return NGX_OK;
 }
 
 
 /*
- * A TLS context with the system's certificates is large, so all accounts with
- * the same settings share one.
+ * A TLS context with the system's certificates is large, so accounts with the
+ * same settings share one.  Accounts of one server follow each other, so the
+ * search begins with the last one.
  */
 
 static ngx_int_t
@@ -196,37 +191,28 @@ ngx_http_bog_account_set_tls(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
-    other = bmcf->tls.elts;
+    other = bmcf->accounts.elts;
 
-    for (i = 0; i < bmcf->tls.nelts; i++) {
-        if (ngx_http_bog_find_difference(ngx_http_bog_module.commands,
+    for (i = bmcf->accounts.nelts; i > 0; i--) {
+        if (other[i - 1]->upstream.ssl
+            && ngx_http_bog_find_difference(ngx_http_bog_module.commands,
                                 offsetof(ngx_http_bog_loc_conf_t, ssl_verify),
-                                other[i]->blcf, blcf)
-            == NULL)
+                                other[i - 1]->blcf, blcf)
+               == NULL)
         {
-            conf->ssl = other[i]->upstream.ssl;
+            conf->ssl = other[i - 1]->upstream.ssl;
             return NGX_OK;
         }
     }
 
-    conf->ssl = ngx_http_bog_tls_create(cf, blcf);
-    if (conf->ssl == NULL) {
-        return NGX_ERROR;
-    }
+    conf->ssl = ngx_http_bog_create_tls(cf, blcf);
 
-    other = ngx_array_push(&bmcf->tls);
-    if (other == NULL) {
-        return NGX_ERROR;
-    }
-
-    *other = account;
-
-    return NGX_OK;
+    return conf->ssl ? NGX_OK : NGX_ERROR;
 }
 
 
-ngx_ssl_t *
-ngx_http_bog_tls_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
+static ngx_ssl_t *
+ngx_http_bog_create_tls(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 {
     ngx_ssl_t           *ssl;
     ngx_pool_cleanup_t  *cln;
@@ -251,10 +237,6 @@ ngx_http_bog_tls_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
     cln->handler = ngx_ssl_cleanup_ctx;
     cln->data = ssl;
 
-    if (ngx_http_bog_tls_note_alerts(ssl) != NGX_OK) {
-        return NULL;
-    }
-
 #ifdef SSL_OP_CLEANSE_PLAINTEXT
 
     /* or the token stays in OpenSSL's buffers when it has been read */
@@ -263,16 +245,10 @@ ngx_http_bog_tls_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 
 #endif
 
-    return (ngx_http_bog_tls_configure(cf, ssl, blcf) == NGX_OK) ? ssl : NULL;
-}
-
-
-static ngx_int_t
-ngx_http_bog_tls_configure(ngx_conf_t *cf, ngx_ssl_t *ssl,
-    ngx_http_bog_loc_conf_t *blcf)
-{
-    if (ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK) {
-        return NGX_ERROR;
+    if (ngx_http_bog_tls_note_alerts(ssl) != NGX_OK
+        || ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK)
+    {
+        return NULL;
     }
 
     if (blcf->ssl_certificate.len
@@ -280,25 +256,27 @@ ngx_http_bog_tls_configure(ngx_conf_t *cf, ngx_ssl_t *ssl,
                                &blcf->ssl_certificate_key, NULL)
            != NGX_OK)
     {
-        return NGX_ERROR;
+        return NULL;
     }
 
-    if (blcf->ssl_verify
-        && ngx_http_bog_tls_trust(cf, ssl, blcf) != NGX_OK)
+    if (blcf->ssl_verify && ngx_http_bog_trust(cf, ssl, blcf) != NGX_OK) {
+        return NULL;
+    }
+
+    if (ngx_http_bog_ssl_conf_commands(cf, ssl, blcf->ssl_conf_commands)
+        != NGX_OK)
     {
-        return NGX_ERROR;
+        return NULL;
     }
 
-    if (ngx_ssl_client_session_cache(cf, ssl, 0) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_bog_ssl_conf_commands(cf, ssl, blcf->ssl_conf_commands);
+    return ssl;
 }
 
 
+/* Sets the certificates that the endpoint's one is verified against. */
+
 static ngx_int_t
-ngx_http_bog_tls_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
+ngx_http_bog_trust(ngx_conf_t *cf, ngx_ssl_t *ssl,
     ngx_http_bog_loc_conf_t *blcf)
 {
     if (blcf->ssl_trusted_certificate.len) {
