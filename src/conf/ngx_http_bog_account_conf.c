@@ -542,13 +542,13 @@ ngx_http_bog_account_set_state(ngx_conf_t *cf, ngx_http_bog_account_t *account)
         return NGX_ERROR;
     }
 
-    name.data = ngx_pnalloc(cf->pool, 2 * NGX_HTTP_BOG_STATE_NAME
-                                      + NGX_INT_T_LEN + 1);
+    name.len = (size_t) 2 * NGX_HTTP_BOG_STATE_NAME;
+
+    name.data = ngx_pnalloc(cf->pool, name.len + 1 + NGX_INT_T_LEN);
     if (name.data == NULL) {
         return NGX_ERROR;
     }
 
-    name.len = 2 * NGX_HTTP_BOG_STATE_NAME;
     ngx_hex_dump(name.data, digest, NGX_HTTP_BOG_STATE_NAME);
 
     /* those that differ in nothing but the secret are told apart by order */
