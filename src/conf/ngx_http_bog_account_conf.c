@@ -10,14 +10,14 @@
 
 
 /*
- * Accounts: which locations share one, and what is in it.  An account is made
- * when the first location that needs it is merged, and never changed
- * afterwards.  Its request has the secret in it, so that lives in guarded
- * memory.
+ * Which locations share an account, and what is in it.  The merge of a location
+ * calls this file; an account is made for the first location that passes
+ * requests on, and never changes afterwards.  The token request contains the
+ * secret, so it must be in guarded memory only.
  */
 
 
-/* a name, and how many accounts were to have it */
+/* a name, and how many accounts have asked for it */
 
 typedef struct {
     ngx_str_node_t   node;
@@ -187,7 +187,7 @@ ngx_http_bog_find_difference(ngx_command_t *cmd, size_t first,
 }
 
 
-/* The directive's handler tells the type of the field. */
+/* The handler of the directive tells the type of its field. */
 
 static ngx_uint_t
 ngx_http_bog_setting_differs(ngx_command_t *cmd, ngx_http_bog_loc_conf_t *one,
@@ -487,27 +487,22 @@ ngx_http_bog_account_set_scope(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     params = account->blcf->params;
 
-    if (params == NULL) {
-        return NGX_OK;
-    }
+    for (i = 0; params && i < params->nelts; i++) {
 
-    param = params->elts;
+        param = (bog_param_t *) params->elts + i;
 
-    for (i = 0; i < params->nelts; i++) {
-
-        if (param[i].name.len != 5
-            || ngx_strncmp(param[i].name.data, "scope", 5) != 0)
+        if (param->name.len != 5
+            || ngx_strncmp(param->name.data, "scope", 5) != 0)
         {
             continue;
         }
 
-        p = ngx_pnalloc(cf->pool,
-                        bog_oauth_form_encode(NULL, &param[i].value));
+        p = ngx_pnalloc(cf->pool, bog_oauth_form_encode(NULL, &param->value));
         if (p == NULL) {
             return NGX_ERROR;
         }
 
-        account->scope.len = bog_oauth_form_encode(p, &param[i].value);
+        account->scope.len = bog_oauth_form_encode(p, &param->value);
         account->scope.data = p;
     }
 
@@ -516,8 +511,8 @@ ngx_http_bog_account_set_scope(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
 
 /*
- * The name of the file must not depend on the secret: with a new one, the same
- * file is written to again.
+ * The name of the file does not depend on the secret, so that a new secret
+ * leads to the same file.
  */
 
 static ngx_int_t
@@ -551,7 +546,7 @@ ngx_http_bog_account_set_state(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     ngx_hex_dump(name.data, digest, NGX_HTTP_BOG_STATE_NAME);
 
-    /* those that differ in nothing but the secret are told apart by order */
+    /* accounts that differ in the secret only are numbered in their order */
 
     if (ngx_http_bog_number_name(cf, &name, '-') != NGX_OK) {
         return NGX_ERROR;

@@ -8,9 +8,10 @@
 
 
 /*
- * Defaults, inheritance, and what can only be said when all locations are
- * known.  nginx calls the functions in the order of this file, through the
- * tables in ngx_http_bog_module.c.
+ * Defaults, inheritance, and what can only be checked when all locations are
+ * known.  nginx calls these functions in the order of this file, through the
+ * tables in ngx_http_bog_module.c.  They must refuse a configuration before
+ * nginx makes its chains of filters, see docs/design.md.
  */
 
 
@@ -179,10 +180,9 @@ ngx_http_bog_init_main_conf(ngx_conf_t *cf, void *conf)
 
 /*
  * Merges the credentials and "bog_token" of a block and of all locations in
- * it, before nginx merges anything else.  So a half that never meets the other
- * one is refused before an account is made, and while nginx's chains of
- * filters are still those of the configuration in use: where a reload fails,
- * a worker that is started later has them.
+ * it.  This comes before the merge of all other settings, so that a client id
+ * without a secret, or a secret without an id, is refused before any account
+ * is made.
  */
 
 static ngx_int_t
@@ -210,7 +210,7 @@ ngx_http_bog_merge_credentials(ngx_conf_t *cf, void **loc_conf,
                && conf->status == NULL
                && (conf->client_id || conf->client_secret))
     {
-        /* no location inside can complete what this one needs */
+        /* a location that passes requests on needs both halves itself */
 
         ngx_http_bog_log_unpaired(cf, conf->client_id ? conf->client_id
                                                       : conf->client_secret);
@@ -251,7 +251,7 @@ ngx_http_bog_log_unpaired(ngx_conf_t *cf, ngx_http_bog_credential_t *cred)
 }
 
 
-/* does not see variables that are looked up by name at run time */
+/* Variables that are looked up by name at run time are not found here. */
 
 static ngx_uint_t
 ngx_http_bog_token_used(ngx_conf_t *cf)
