@@ -280,7 +280,7 @@ ngx_http_bog_init(ngx_conf_t *cf)
     ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_core_main_conf_t  *cmcf;
 
-    if (ngx_http_bog_init_users(cf) != NGX_OK) {
+    if (ngx_http_bog_find_sources(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -412,7 +412,7 @@ ngx_http_bog_init_location(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *conf,
 
 
 ngx_int_t
-ngx_http_bog_init_users(ngx_conf_t *cf)
+ngx_http_bog_find_sources(ngx_conf_t *cf)
 {
     u_char                      digest[BOG_OAUTH_DIGEST_LEN];
     ngx_uint_t                  i;

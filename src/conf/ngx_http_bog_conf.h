@@ -55,9 +55,9 @@ typedef struct {
     ngx_rbtree_t                  names;        /* of accounts */
     ngx_rbtree_node_t             names_sentinel;
 
-    ngx_array_t                   users;        /* ngx_http_bog_loc_conf_t *:
-                                                   make no account, may use
-                                                   one */
+    ngx_array_t                   users;        /* ngx_http_bog_loc_conf_t *
+                                                   that make no account, but
+                                                   may use one */
 
     bog_pool_t                   *secrets;      /* while configuring */
     bog_pool_t                   *requests;     /* while the cycle lives */
@@ -120,18 +120,18 @@ void *ngx_http_bog_create_main_conf(ngx_conf_t *cf);
 void *ngx_http_bog_create_loc_conf(ngx_conf_t *cf);
 
 /*
- * Refuses what can be told before the merge: credentials that miss their other
- * half, or altogether, and a reload that would unmap the zones in use.
+ * Refuses a client id without a secret, a secret without an id, a token
+ * without any credentials, and a reload that would unmap the zones in use.
  */
 char *ngx_http_bog_init_main_conf(ngx_conf_t *cf, void *conf);
 
 char *ngx_http_bog_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
 /*
- * Gives their source to locations that do not make one, when all accounts are
- * known, and wipes the secrets.
+ * Finds the sources of locations that make no account themselves, when all
+ * accounts are made, and wipes the secrets.
  */
-ngx_int_t ngx_http_bog_init_users(ngx_conf_t *cf);
+ngx_int_t ngx_http_bog_find_sources(ngx_conf_t *cf);
 
 /* Writes a message of the configuration about something parsed before. */
 void ngx_http_bog_conf_log(ngx_uint_t level, ngx_conf_t *cf,
@@ -189,9 +189,9 @@ ngx_int_t ngx_http_bog_account_find(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, u_char digest[BOG_OAUTH_DIGEST_LEN]);
 
 /*
- * Returns the first directive from cmd on that the two locations set to
- * different values, or NULL.  Compares those with a field at the offset
- * "first" of ngx_http_bog_loc_conf_t or behind it.
+ * Returns the first directive from cmd on whose value differs between the two
+ * locations, or NULL.  Only fields of ngx_http_bog_loc_conf_t from the offset
+ * "first" on are compared.
  */
 ngx_command_t *ngx_http_bog_find_difference(ngx_command_t *cmd, size_t first,
     ngx_http_bog_loc_conf_t *one, ngx_http_bog_loc_conf_t *two);
