@@ -29,7 +29,7 @@ static ngx_int_t ngx_http_bog_account_digest(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, ngx_str_t *secret, u_char *digest);
 static ngx_uint_t ngx_http_bog_setting_differs(ngx_command_t *cmd,
     ngx_http_bog_loc_conf_t *one, ngx_http_bog_loc_conf_t *two);
-static ngx_http_bog_account_t *ngx_http_bog_account_create(ngx_conf_t *cf,
+static ngx_int_t ngx_http_bog_account_create(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf, u_char *digest);
 static ngx_int_t ngx_http_bog_account_check(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
@@ -54,25 +54,17 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 
     blcf->client_id->used = 1;
 
-    if (ngx_http_bog_account_find(cf, blcf, digest) != NGX_OK) {
+    if (ngx_http_bog_account_find(cf, blcf, digest, &account) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    if (blcf->source == NULL) {
-        account = ngx_http_bog_account_create(cf, blcf, digest);
-        if (account == NULL) {
-            return NGX_ERROR;
-        }
-
-        blcf->source = account->source;
-
-        return NGX_OK;
+    if (account == NULL) {
+        return ngx_http_bog_account_create(cf, blcf, digest);
     }
 
-    account = blcf->source->account;
+    cmd = ngx_http_bog_module.commands;
 
-    for (cmd = ngx_http_bog_module.commands; ; cmd++) {
-
+    for ( ;; ) {
         cmd = ngx_http_bog_find_difference(cmd,
                             offsetof(ngx_http_bog_loc_conf_t, refresh_before),
                             account->blcf, blcf);
@@ -85,16 +77,16 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
                               "\"%V\" differ in \"%V\", that of the first "
                               "one is used",
                               &account->client_id, &cmd->name);
+        cmd++;
     }
 }
 
 
 ngx_int_t
 ngx_http_bog_account_find(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
-    u_char digest[BOG_OAUTH_DIGEST_LEN])
+    u_char digest[BOG_OAUTH_DIGEST_LEN], ngx_http_bog_account_t **account)
 {
     ngx_str_t                  key;
-    ngx_str_node_t            *node;
     ngx_http_bog_main_conf_t  *bmcf;
 
     if (ngx_http_bog_account_digest(cf, blcf, &blcf->client_secret->value,
@@ -109,11 +101,12 @@ ngx_http_bog_account_find(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     key.data = digest;
     key.len = BOG_OAUTH_DIGEST_LEN;
 
-    node = ngx_str_rbtree_lookup(&bmcf->digests, &key,
-                                 ngx_crc32_short(key.data, key.len));
+    *account = (ngx_http_bog_account_t *)
+                   ngx_str_rbtree_lookup(&bmcf->digests, &key,
+                                         ngx_crc32_short(key.data, key.len));
 
-    if (node) {
-        blcf->source = ((ngx_http_bog_account_t *) node)->source;
+    if (*account) {
+        blcf->source = (*account)->source;
     }
 
     return NGX_OK;
@@ -248,7 +241,7 @@ ngx_http_bog_setting_differs(ngx_command_t *cmd, ngx_http_bog_loc_conf_t *one,
 }
 
 
-static ngx_http_bog_account_t *
+static ngx_int_t
 ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     u_char *digest)
 {
@@ -259,7 +252,7 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
 
     account = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_account_t));
     if (account == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     account->index = bmcf->accounts.nelts;
@@ -287,22 +280,24 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
         || ngx_http_bog_account_set_state(cf, account) != NGX_OK
         || ngx_http_bog_store_add(cf, account) != NGX_OK)
     {
-        return NULL;
+        return NGX_ERROR;
     }
 
     account->source = ngx_http_bog_source_create(cf, account);
     if (account->source == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     slot = ngx_array_push(&bmcf->accounts);
     if (slot == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     *slot = account;
 
-    return account;
+    blcf->source = account->source;
+
+    return NGX_OK;
 }
 
 

@@ -416,6 +416,7 @@ ngx_http_bog_find_sources(ngx_conf_t *cf)
 {
     u_char                      digest[BOG_OAUTH_DIGEST_LEN];
     ngx_uint_t                  i;
+    ngx_http_bog_account_t     *account;
     ngx_http_bog_loc_conf_t   **user;
     ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_bog_credential_t  *id;
@@ -426,7 +427,9 @@ ngx_http_bog_find_sources(ngx_conf_t *cf)
 
     for (i = 0; i < bmcf->users.nelts; i++) {
 
-        if (ngx_http_bog_account_find(cf, user[i], digest) != NGX_OK) {
+        if (ngx_http_bog_account_find(cf, user[i], digest, &account)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
 

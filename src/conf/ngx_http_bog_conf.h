@@ -182,11 +182,12 @@ ngx_int_t ngx_http_bog_account_get(ngx_conf_t *cf,
     ngx_http_bog_loc_conf_t *blcf);
 
 /*
- * Sets blcf->source and the digest of the location's account.  The source is
- * NULL if no location has made that account.
+ * Computes the digest of the location's account, and sets *account and
+ * blcf->source: to NULL if no location has made that account so far.
  */
 ngx_int_t ngx_http_bog_account_find(ngx_conf_t *cf,
-    ngx_http_bog_loc_conf_t *blcf, u_char digest[BOG_OAUTH_DIGEST_LEN]);
+    ngx_http_bog_loc_conf_t *blcf, u_char digest[BOG_OAUTH_DIGEST_LEN],
+    ngx_http_bog_account_t **account);
 
 /*
  * Returns the first directive from cmd on whose value differs between the two
