@@ -175,7 +175,7 @@ ngx_http_bog_endpoint_set_host(ngx_conf_t *cf,
     if (u->host.len >= len) {
         p = u->host.data + u->host.len - len;
 
-        endpoint->local = ngx_strncasecmp(p, (u_char *) "localhost", len) == 0
+        endpoint->localhost = ngx_strncasecmp(p, (u_char *) "localhost", len) == 0
                           && (p == u->host.data || p[-1] == '.');
     }
 
@@ -230,7 +230,7 @@ ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
                    || ngx_strncasecmp(addr, (u_char *) "unix:", 5) == 0;
 
     } else {
-        loopback = endpoint->local;
+        loopback = endpoint->localhost;
     }
 
     host = &endpoint->host;

@@ -4,11 +4,9 @@
  */
 
 
-#include "ngx_http_bog_answer.h"
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_conf.h"
-#include "ngx_http_bog_peer.h"
-#include "ngx_http_bog_tls.h"
+#include "ngx_http_bog_fetch.h"
 
 
 /*
@@ -81,7 +79,7 @@ ngx_http_bog_account_set_upstream(ngx_conf_t *cf,
     us->port = endpoint->port;
     us->file_name = endpoint->place.file.data;
     us->line = endpoint->place.line;
-    us->peer.init = ngx_http_bog_peer_init;
+    us->peer.init = ngx_http_bog_upstream_init_peer;
 
     conf->upstream = us;
 
@@ -126,7 +124,7 @@ ngx_http_bog_account_set_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     blcf = account->blcf;
 
-    if (!account->endpoint->local && clcf->resolver->connections.nelts) {
+    if (!account->endpoint->localhost && clcf->resolver->connections.nelts) {
         account->resolver = clcf->resolver;
         account->resolver_timeout = ngx_min(clcf->resolver_timeout,
                                             blcf->connect_timeout);
@@ -245,7 +243,7 @@ ngx_http_bog_create_tls(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 
 #endif
 
-    if (ngx_http_bog_tls_note_alerts(ssl) != NGX_OK
+    if (ngx_http_bog_upstream_note_alerts(ssl) != NGX_OK
         || ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK)
     {
         return NULL;

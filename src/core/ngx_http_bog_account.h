@@ -50,7 +50,7 @@ struct ngx_http_bog_endpoint_s {
 
     unsigned                       ssl:1;
     unsigned                       no_port:1;
-    unsigned                       local:1;     /* by name */
+    unsigned                       localhost:1; /* by name */
     unsigned                       checked:1;
 };
 

@@ -4,28 +4,33 @@
  */
 
 
-#include "ngx_http_bog_answer.h"
+#include "ngx_http_bog_compat.h"
+#include "ngx_http_bog_fetch.h"
 
 
-static void ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch);
-static void ngx_http_bog_answer_refusal(ngx_http_bog_fetch_t *fetch);
-static int64_t ngx_http_bog_answer_retry(ngx_http_bog_fetch_t *fetch);
-static u_char *ngx_http_bog_answer_reason(ngx_http_bog_fetch_t *fetch,
-    u_char *buf, u_char *last);
+/*
+ * Reads the HTTP of an answer: the status line, the few header lines that
+ * matter, and the body, which is copied to the memory of the fetch.  nginx's
+ * upstream calls this as bytes come.  What the body says is not known here,
+ * and no byte of it may reach a filter of nginx or of another module.
+ */
 
 
-/* by bog_answer_status_e */
+#define NGX_HTTP_BOG_RETRY_MAX  86400   /* seconds */
 
-static char  *ngx_http_bog_answer_faults[] = {
-    "",
-    "the answer is not a JSON object",
-    "the answer has no \"access_token\"",
-    "the answer's \"access_token\" is not a Bearer token",
-    "the token is too large",
-    "the answer's \"token_type\" is not \"Bearer\"",
-    "the answer's token has expired already",
-    "no memory to read the answer"
-};
+
+static ngx_int_t ngx_http_bog_answer_header(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_answer_header_line(ngx_http_request_t *r,
+    ngx_http_bog_answer_t *answer);
+static ngx_uint_t ngx_http_bog_answer_equal(ngx_str_t *value, char *text);
+static ngx_int_t ngx_http_bog_answer_seconds(ngx_str_t *value);
+static ngx_int_t ngx_http_bog_answer_header_done(ngx_http_request_t *r,
+    ngx_http_bog_fetch_t *fetch);
+static ngx_int_t ngx_http_bog_answer_first_byte(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_answer_chunked_filter(ngx_http_request_t *r,
+    u_char *p, u_char *last);
+static ngx_int_t ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch,
+    u_char *p, size_t len);
 
 
 void
@@ -35,9 +40,8 @@ ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch)
 
     fetch->answer.length = -1;
     fetch->answer.date = -1;
-    fetch->answer.retry_after = -1;
+    fetch->answer.retry_date = -1;
     fetch->answer.retry_delay = -1;
-    fetch->answer.body = fetch->memory + NGX_HTTP_BOG_HEADER_SIZE;
 
     fetch->failure.error = BOG_ERROR_NONE;
     fetch->failure.retry_after = -1;
@@ -45,219 +49,442 @@ ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch)
 }
 
 
-void
-ngx_http_bog_answer_read(ngx_http_bog_fetch_t *fetch)
+ngx_int_t
+ngx_http_bog_answer_status_line(ngx_http_request_t *r)
 {
-    if (fetch->failure.error) {
-        return;
+    ngx_int_t               rc;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_fetch_t   *fetch;
+    ngx_http_bog_answer_t  *answer;
+
+    u = r->upstream;
+    fetch = ngx_http_bog_fetch_of(r);
+    answer = &fetch->answer;
+
+    rc = ngx_http_parse_status_line(r, &u->buffer, &answer->status);
+
+    if (rc == NGX_AGAIN) {
+        return rc;
     }
 
-    if (!fetch->answer.complete) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        return;
-    }
+    if (rc == NGX_ERROR) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "token endpoint sent no valid HTTP/1.x header");
 
-    if (fetch->answer.status.code == NGX_HTTP_OK
-        || fetch->answer.status.code == NGX_HTTP_CREATED)
-    {
-        ngx_http_bog_answer_success(fetch);
+        /* HTTP/2 begins with a SETTINGS frame for stream 0 */
 
-    } else {
-        ngx_http_bog_answer_refusal(fetch);
-    }
-}
-
-
-void
-ngx_http_bog_answer_forget(ngx_http_bog_fetch_t *fetch)
-{
-    bog_pool_destroy(&fetch->pool);
-    fetch->token.len = 0;
-}
-
-
-static void
-ngx_http_bog_answer_success(ngx_http_bog_fetch_t *fetch)
-{
-    ngx_uint_t               level;
-    bog_time_t               now;
-    bog_answer_t             answer;
-    bog_answer_rules_t       rules;
-    bog_answer_status_e      status;
-    ngx_http_bog_account_t  *account;
-
-    account = fetch->account;
-
-    ngx_http_bog_now(&now);
-
-    rules.now = now.wall;
-    rules.date = (fetch->answer.date == -1) ? -1
-                                       : (int64_t) fetch->answer.date * 1000;
-    rules.max_lifetime = (int64_t) account->max_lifetime;
-    rules.default_lifetime = (int64_t) account->default_lifetime;
-
-    status = bog_oauth_answer(&answer, (char *) fetch->answer.body,
-                              fetch->answer.body_len, &rules, &fetch->pool);
-
-    if (status == BOG_ANSWER_OK
-        && bog_oauth_token_id((char *) fetch->token.id,
-                              (u_char *) answer.token, answer.token_len)
-           != 0)
-    {
-        status = BOG_ANSWER_NO_MEMORY;
-    }
-
-    if (status == BOG_ANSWER_NO_TOKEN) {
-
-        /* some servers send errors with status 200 */
-
-        ngx_http_bog_answer_refusal(fetch);
-        fetch->failure.retry_after = -1;
-
-        if (fetch->code_len) {
-            return;
+        if (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0) {
+            fetch->fault = "the server speaks HTTP/2 only";
         }
 
-        fetch->failure.status = 0;
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
-    if (status != BOG_ANSWER_OK) {
-        fetch->failure.error = (status == BOG_ANSWER_TOO_LARGE)
-                               ? BOG_ERROR_TOO_LARGE : BOG_ERROR_MALFORMED;
-        fetch->fault = ngx_http_bog_answer_faults[status];
-        return;
+    /* nobody else may use a connection that has shown our certificate */
+
+    if (u->ssl || answer->status.http_version < NGX_HTTP_VERSION_11) {
+        answer->close = 1;
     }
 
-    if (answer.type_missing) {
-        level = fetch->before.token.expires ? NGX_LOG_INFO : NGX_LOG_WARN;
+    r->state = 0;
+    u->process_header = ngx_http_bog_answer_header;
 
-        ngx_log_error(level, &fetch->log, 0,
-                      "the answer has no \"token_type\"");
+    return ngx_http_bog_answer_header(r);
+}
+
+
+static ngx_int_t
+ngx_http_bog_answer_header(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_bog_fetch_t  *fetch;
+
+    fetch = ngx_http_bog_fetch_of(r);
+
+    for ( ;; ) {
+
+        rc = ngx_http_parse_header_line(r, &r->upstream->buffer, 1);
+
+        if (rc == NGX_AGAIN) {
+            return rc;
+        }
+
+        if (rc == NGX_HTTP_PARSE_HEADER_DONE) {
+            return ngx_http_bog_answer_header_done(r, fetch);
+        }
+
+        if (rc != NGX_OK
+            || ngx_http_bog_answer_header_line(r, &fetch->answer) != NGX_OK)
+        {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "token endpoint sent invalid header");
+            return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+        }
+    }
+}
+
+
+/* Returns NGX_ERROR for a line that makes the whole answer invalid. */
+
+static ngx_int_t
+ngx_http_bog_answer_header_line(ngx_http_request_t *r,
+    ngx_http_bog_answer_t *answer)
+{
+    ngx_str_t  name, value;
+
+    name.data = r->header_name_start;
+    name.len = r->header_name_end - r->header_name_start;
+
+    value.data = r->header_start;
+    value.len = r->header_end - r->header_start;
+
+    if (ngx_http_bog_answer_equal(&name, "Content-Length")) {
+
+        if (answer->length != -1) {
+            return NGX_ERROR;
+        }
+
+        answer->length = ngx_atoof(value.data, value.len);
+
+        if (answer->length == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_http_bog_answer_equal(&name, "Transfer-Encoding")) {
+
+        if (answer->is_chunked
+            || !ngx_http_bog_answer_equal(&value, "chunked"))
+        {
+            return NGX_ERROR;
+        }
+
+        answer->is_chunked = 1;
+
+    } else if (ngx_http_bog_answer_equal(&name, "Content-Encoding")) {
+
+        /* the request wants "identity" (RFC 9110, 12.5.3) */
+
+        answer->encoded = !ngx_http_bog_answer_equal(&value, "identity");
+
+    } else if (ngx_http_bog_answer_equal(&name, "Connection")) {
+
+        if (ngx_strlcasestrn(value.data, value.data + value.len,
+                             (u_char *) "close", 5 - 1)
+            != NULL)
+        {
+            answer->close = 1;
+        }
+
+    } else if (ngx_http_bog_answer_equal(&name, "Date")) {
+
+        /* NGX_ERROR: the line counts as none */
+
+        answer->date = ngx_parse_http_time(value.data, value.len);
+
+    } else if (ngx_http_bog_answer_equal(&name, "Retry-After")) {
+
+        answer->retry_delay = ngx_http_bog_answer_seconds(&value);
+
+        if (answer->retry_delay == NGX_ERROR) {
+            answer->retry_date = ngx_parse_http_time(value.data, value.len);
+        }
     }
 
-    fetch->token.data = (u_char *) answer.token;
-    fetch->token.len = answer.token_len;
-    fetch->token.lifetime = answer.lifetime;
-    fetch->token.stated = answer.stated;
-    fetch->token.start = fetch->sent;
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_answer_equal(ngx_str_t *value, char *text)
+{
+    return value->len == ngx_strlen(text)
+           && ngx_strncasecmp(value->data, (u_char *) text, value->len) == 0;
+}
+
+
+/* Returns the number, a day at most, or NGX_ERROR if it is none. */
+
+static ngx_int_t
+ngx_http_bog_answer_seconds(ngx_str_t *value)
+{
+    size_t     i;
+    ngx_int_t  seconds;
+
+    if (value->len == 0) {
+        return NGX_ERROR;
+    }
+
+    seconds = 0;
+
+    for (i = 0; i < value->len; i++) {
+
+        if (value->data[i] < '0' || value->data[i] > '9') {
+            return NGX_ERROR;
+        }
+
+        seconds = seconds * 10 + (value->data[i] - '0');
+        seconds = ngx_min(seconds, NGX_HTTP_BOG_RETRY_MAX);
+    }
+
+    return seconds;
+}
+
+
+static ngx_int_t
+ngx_http_bog_answer_header_done(ngx_http_request_t *r,
+    ngx_http_bog_fetch_t *fetch)
+{
+    ngx_uint_t              status;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_answer_t  *answer;
+
+    u = r->upstream;
+    answer = &fetch->answer;
+    status = answer->status.code;
+
+    if (status < NGX_HTTP_CONTINUE) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "token endpoint sent invalid status %ui", status);
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
+
+    if (status < NGX_HTTP_OK && status != NGX_HTTP_SWITCHING_PROTOCOLS) {
+
+        /* an interim answer, the final one follows (RFC 9110, 15.2) */
+
+        (void) u->reinit_request(r);
+
+        return ngx_http_bog_answer_status_line(r);
+    }
+
+    if (answer->length != -1 && answer->is_chunked) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "token endpoint sent both \"Content-Length\" and "
+                      "\"Transfer-Encoding\"");
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
+
+    if (answer->encoded) {
+        fetch->failure.error = BOG_ERROR_MALFORMED;
+        fetch->fault = "the answer has a \"Content-Encoding\"";
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
+
+    if (answer->length > BOG_OAUTH_ANSWER_MAX) {
+        fetch->failure.error = BOG_ERROR_TOO_LARGE;
+        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
+
+    if (status == NGX_HTTP_SWITCHING_PROTOCOLS
+        || status == NGX_HTTP_NO_CONTENT
+        || status == NGX_HTTP_NOT_MODIFIED)
+    {
+        answer->is_chunked = 0;
+        answer->length = 0;
+    }
+
+    /* nginx itself gets no body, see ngx_http_bog_answer_filter() */
+
+    u->headers_in.content_length_n = 0;
+    u->process_header = ngx_http_bog_answer_first_byte;
+
+    return ngx_http_bog_answer_first_byte(r);
 }
 
 
 /*
- * A status of 401 is about the credentials, and so are two error codes with any
- * status (RFC 6749, 5.2).  Another refusal may be that of a firewall, say.
+ * Tells nginx that the status is 404 if the answer cannot come from a token
+ * endpoint.  nginx goes on to the next server then, if there is one, and does
+ * not take this one for dead.  The real status stays in fetch->answer.
  */
 
-static void
-ngx_http_bog_answer_refusal(ngx_http_bog_fetch_t *fetch)
+static ngx_int_t
+ngx_http_bog_answer_first_byte(ngx_http_request_t *r)
 {
-    ngx_str_t  *code;
+    ngx_int_t               rc;
+    ngx_buf_t               b;
+    ngx_uint_t              status;
+    ngx_http_chunked_t      chunked;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_answer_t  *answer;
 
-    static ngx_str_t  codes[] = {
-        ngx_string("invalid_client"),
-        ngx_string("unauthorized_client"),
-        ngx_null_string
-    };
+    u = r->upstream;
+    answer = &ngx_http_bog_fetch_of(r)->answer;
+    status = answer->status.code;
 
-    fetch->failure.error = BOG_ERROR_HTTP;
-    fetch->failure.status = (uint32_t) fetch->answer.status.code;
-    fetch->failure.retry_after = ngx_http_bog_answer_retry(fetch);
+    u->headers_in.status_n = NGX_HTTP_NOT_FOUND;
 
-    fetch->code_len = bog_oauth_error(fetch->code,
-                              (char *) fetch->answer.body,
-                              fetch->answer.body_len, &fetch->pool);
-
-    if (fetch->failure.status == NGX_HTTP_UNAUTHORIZED) {
-        fetch->failure.error = BOG_ERROR_REJECTED;
+    if (status == NGX_HTTP_TOO_MANY_REQUESTS
+        || status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+        || answer->length == 0)
+    {
+        return NGX_OK;
     }
 
-    for (code = codes; code->len; code++) {
-        if (fetch->code_len == code->len
-            && ngx_memcmp(fetch->code, code->data, code->len) == 0)
-        {
-            fetch->failure.error = BOG_ERROR_REJECTED;
+    b = u->buffer;
+
+    if (answer->is_chunked) {
+        ngx_memzero(&chunked, sizeof(ngx_http_chunked_t));
+
+        rc = ngx_http_bog_parse_chunked(r, &b, &chunked);
+
+        if (rc != NGX_OK && rc != NGX_AGAIN) {
+            return NGX_OK;
         }
     }
+
+    if (b.pos == b.last) {
+        return NGX_AGAIN;
+    }
+
+    while (b.pos < b.last && ngx_strchr(" \t\r\n", *b.pos)) {
+        b.pos++;
+    }
+
+    if (b.pos == b.last || *b.pos == '{') {
+        u->headers_in.status_n = NGX_HTTP_OK;
+    }
+
+    return NGX_OK;
 }
 
 
-/* milliseconds to wait, or -1 (RFC 9110, 10.2.3) */
+/* u->length is what is still to come; 0 ends the answer, -1 is unknown. */
 
-static int64_t
-ngx_http_bog_answer_retry(ngx_http_bog_fetch_t *fetch)
+ngx_int_t
+ngx_http_bog_answer_filter_init(void *data)
 {
-    time_t  now, after;
+    ngx_http_request_t     *r;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_answer_t  *answer;
 
-    if (fetch->answer.retry_delay != -1) {
-        return (int64_t) fetch->answer.retry_delay * 1000;
-    }
+    r = data;
+    u = r->upstream;
+    answer = &ngx_http_bog_fetch_of(r)->answer;
 
-    after = fetch->answer.retry_after;
+    u->length = answer->is_chunked ? 1 : answer->length;
+    u->keepalive = (u->length == 0 && !answer->close);
 
-    if (after == -1) {
-        return -1;
-    }
-
-    now = (fetch->answer.date == -1) ? ngx_time() : fetch->answer.date;
-
-    return (after > now) ? (int64_t) (after - now) * 1000 : 0;
+    return NGX_OK;
 }
 
 
-void
-ngx_http_bog_answer_log(ngx_http_bog_fetch_t *fetch, int64_t wait)
+ngx_int_t
+ngx_http_bog_answer_filter(void *data, ssize_t bytes)
 {
-    u_char        *p;
-    u_char         reason[256];
-    ngx_uint_t     level;
-    bog_policy_t  *before;
+    u_char                *p;
+    ngx_http_request_t    *r;
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
 
-    before = &fetch->before;
+    r = data;
+    u = r->upstream;
+    fetch = ngx_http_bog_fetch_of(r);
 
-    if (fetch->failure.error) {
+    p = u->buffer.last;
+    u->buffer.last += bytes;
 
-        level = (before->error == fetch->failure.error
-                 && before->status == fetch->failure.status) ? NGX_LOG_INFO
-                                                             : NGX_LOG_ERR;
-
-        p = ngx_http_bog_answer_reason(fetch, reason,
-                                       reason + sizeof(reason));
-
-        ngx_log_error(level, &fetch->log, 0,
-                      "token request failed: %*s, next try in %L.%03Ls",
-                      (size_t) (p - reason), reason, wait / 1000, wait % 1000);
-
-        return;
+    if (fetch->answer.is_chunked) {
+        return ngx_http_bog_answer_chunked_filter(r, p, u->buffer.last);
     }
 
-    level = (before->failures || before->token.expires == 0) ? NGX_LOG_NOTICE
-                                                       : NGX_LOG_INFO;
+    if (u->length != -1) {
 
-    ngx_log_error(level, &fetch->log, 0,
-                  "token obtained%s, lifetime: %Ls, next refresh in %Ls",
-                  before->failures ? " again" : "",
-                  fetch->token.lifetime / 1000, wait / 1000);
+        if (bytes > u->length) {
+            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                          "token endpoint sent more data than specified in "
+                          "\"Content-Length\" header");
+
+            bytes = (ssize_t) u->length;
+            fetch->answer.close = 1;
+        }
+
+        u->length -= bytes;
+
+        if (u->length == 0) {
+            u->keepalive = !fetch->answer.close;
+        }
+    }
+
+    return ngx_http_bog_answer_add(fetch, p, bytes);
 }
 
 
-static u_char *
-ngx_http_bog_answer_reason(ngx_http_bog_fetch_t *fetch, u_char *buf,
+static ngx_int_t
+ngx_http_bog_answer_chunked_filter(ngx_http_request_t *r, u_char *p,
     u_char *last)
 {
-    u_char  *p;
+    size_t                 size;
+    ngx_int_t              rc;
+    ngx_buf_t              b;
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
+    ngx_http_chunked_t    *chunked;
 
-    p = ngx_slprintf(buf, last, "%s",
-                     fetch->fault ? fetch->fault
-                          : ngx_http_bog_error_reason(fetch->failure.error));
+    u = r->upstream;
+    fetch = ngx_http_bog_fetch_of(r);
+    chunked = &fetch->answer.chunked;
 
-    if (fetch->failure.status) {
-        p = ngx_slprintf(p, last, ", status: %uD", fetch->failure.status);
+    ngx_memzero(&b, sizeof(ngx_buf_t));
+
+    b.pos = p;
+    b.last = last;
+
+    for ( ;; ) {
+
+        rc = ngx_http_bog_parse_chunked(r, &b, chunked);
+
+        if (rc != NGX_OK) {
+            break;
+        }
+
+        size = (size_t) ngx_min((off_t) (b.last - b.pos), chunked->size);
+
+        if (ngx_http_bog_answer_add(fetch, b.pos, size) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        b.pos += size;
+        chunked->size -= size;
     }
 
-    if (fetch->code_len) {
-        p = ngx_slprintf(p, last, ", error: \"%*s\"", fetch->code_len,
-                         fetch->code);
+    if (rc == NGX_AGAIN) {
+        return NGX_OK;
     }
 
-    return p;
+    if (rc == NGX_DONE) {
+        u->length = 0;
+        u->keepalive = (!fetch->answer.close && b.pos == b.last);
+
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "token endpoint sent invalid chunked response");
+
+    fetch->failure.error = BOG_ERROR_MALFORMED;
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch, u_char *p, size_t len)
+{
+    u_char                 *body;
+    ngx_http_bog_answer_t  *answer;
+
+    answer = &fetch->answer;
+
+    if (len > BOG_OAUTH_ANSWER_MAX - answer->body_len) {
+        fetch->failure.error = BOG_ERROR_TOO_LARGE;
+        return NGX_ERROR;
+    }
+
+    body = fetch->memory + NGX_HTTP_BOG_HEADER_SIZE;
+
+    ngx_memcpy(body + answer->body_len, p, len);
+    answer->body_len += len;
+
+    return NGX_OK;
 }

@@ -12,129 +12,186 @@
 #include "ngx_http_bog_store.h"
 
 
+/* the header of an answer, then its body */
+
+#define NGX_HTTP_BOG_HEADER_SIZE  16384
+#define NGX_HTTP_BOG_MEMORY_SIZE                                              \
+    (NGX_HTTP_BOG_HEADER_SIZE + BOG_OAUTH_ANSWER_MAX)
+
+
 typedef struct ngx_http_bog_fetch_s  ngx_http_bog_fetch_t;
 
 typedef void (*ngx_http_bog_fetch_pt)(ngx_http_bog_fetch_t *fetch);
 
 
-/* what is known of the answer while it comes */
+/* the HTTP of an answer, while it comes and afterwards */
 
 typedef struct {
     ngx_http_status_t          status;
     ngx_http_chunked_t         chunked;
 
-    off_t                      length;          /* -1: not said */
-    time_t                     date;            /* -1: not said */
-    time_t                     retry_after;     /* a date, -1: not said */
-    ngx_int_t                  retry_delay;     /* seconds, -1: not said */
+    off_t                      length;          /* -1: none */
+    time_t                     date;            /* -1: none */
+    time_t                     retry_date;      /* -1: none */
+    ngx_int_t                  retry_delay;     /* seconds, -1: none */
 
-    u_char                    *body;
     size_t                     body_len;
 
-    unsigned                   has_length:1;
     unsigned                   is_chunked:1;
     unsigned                   encoded:1;
     unsigned                   complete:1;
-    unsigned                   close:1;
+    unsigned                   close:1;         /* do not keep alive */
 } ngx_http_bog_answer_t;
 
 
-/* a fetch that waits for an answer to a question of one family */
-
-typedef struct {
-    ngx_queue_t                queue;
-    ngx_http_bog_fetch_t      *fetch;
-    unsigned                   queued:1;
-} ngx_http_bog_ask_t;
-
-
 /*
- * One token request.
+ * A fetch: it looks up the name of the endpoint, sends the token request and
+ * reads the answer.
  *
- *   source ---> fetch ---> memory       request header and body, no core
+ *   source ---> fetch ---> pool         header and body of the answer, token
  *                |
- *                +-------> c ---> r     the connection that is none, and the
- *                |                |     request without a client
+ *                +-------> c ---> r     a connection and a request that have
+ *                |                |     no client
  *                |                +---> sr ---> upstream ---> peer
  *                |
  *                +-------> lookup       of the endpoint's addresses
  *
- * All of it belongs to the fetch and ends with it, in an event of its own,
- * never inside of what the upstream is doing.
+ * The fetch owns all of it, and frees it in the handler of the event "done":
+ * nothing of the upstream is on the stack then.
  */
 
 struct ngx_http_bog_fetch_s {
     ngx_http_log_ctx_t         log_ctx;         /* must be the first */
-    ngx_log_t                  log;
-    ngx_log_t                  upstream_log;    /* of nginx itself */
+    ngx_log_t                  log;             /* for our own lines */
+    ngx_log_t                  upstream_log;    /* for those of nginx */
 
     ngx_http_bog_account_t    *account;
+    ngx_http_bog_record_t      record;          /* when the fetch began */
     ngx_http_bog_fetch_pt      handler;
     void                      *data;
+    ngx_msec_t                 began;
 
-    ngx_http_bog_fetch_pt      resolved;
-    ngx_resolver_ctx_t        *lookup;          /* of nginx's resolver, */
-    ngx_http_bog_ask_t         asks[2];         /* or of the system */
-    ngx_uint_t                 lookups;         /* begun, or to be answered */
+    ngx_resolver_ctx_t        *lookup;          /* by nginx's resolver, */
+    ngx_uint_t                 questions;       /* or by the system */
+    ngx_queue_t                queue;
     ngx_event_t                lookup_timer;
-    ngx_msec_t                 lookup_time;
+    ngx_msec_t                 lookup_again;    /* 0: ask no second time */
     ngx_int_t                  lookup_error;
-    const char                *lookup_reason;
-    ngx_http_bog_addrs_t       addrs;           /* none: no name, see peer */
-    ngx_http_bog_addrs_t       known;           /* that worked last */
-    ngx_http_bog_addr_t        begin;           /* with this one */
+    ngx_http_bog_addrs_t       addrs;           /* that were found */
 
     ngx_connection_t          *connection;
     ngx_http_connection_t      http_connection;
-    struct sockaddr_un         sockaddr;
     ngx_http_request_t        *request;
-
-    ngx_event_t                done;
     ngx_event_t                timeout;
+    ngx_event_t                done;
 
     ngx_http_upstream_conf_t   conf;
     ngx_event_get_peer_pt      get_peer;        /* of the upstream {} */
-    ngx_str_t                  peer_name;
-    u_char                     peer_text[NGX_SOCKADDR_STRLEN];
-
-    u_char                    *memory;
-    ngx_msec_t                 began;
-    bog_time_t                 sent;            /* the request, last try */
+    bog_pool_t                 pool;
+    u_char                    *memory;          /* of the pool */
     ngx_http_bog_answer_t      answer;
 
-    /* what came of it */
+    /* the result */
 
     bog_failure_t              failure;         /* none: there is a token */
     ngx_http_bog_new_token_t   token;
-    bog_pool_t                 pool;            /* the token, parsed JSON */
-
     char                      *fault;           /* of the answer, or NULL */
     char                       code[BOG_OAUTH_ERROR_MAX];
-    size_t                     code_len;        /* the server's "error" */
-    bog_policy_t               before;          /* how the last ones went */
-    unsigned                   quiet:1;         /* on what repeats */
-    unsigned                   aborted:1;
-    unsigned                   doubted:1;       /* nothing answered, last */
+    size_t                     code_len;        /* of the answer's "error" */
+
+    unsigned                   quiet:1;         /* nginx's lines are not
+                                                   logged */
 
     /*
-     * The fetch failed, but not for the bank: this process had no memory, no
-     * connection, no descriptor or no thread for it, or this machine lacks
-     * sockets of all families that the endpoint has addresses of.  An address
-     * of "bog_bind" that this machine lacks is a fault of the configuration,
-     * and is not local.
+     * The endpoint is not to blame: the worker exits, or it has no memory, no
+     * connection, no descriptor or no thread for the fetch, or the machine has
+     * no sockets of the families of the endpoint's addresses.  Where the
+     * machine lacks the address of "bog_bind", the configuration is wrong, and
+     * the fetch has failed.
      */
 
-    unsigned                   local:1;
+    unsigned                   aborted:1;
 };
 
 
 /*
- * The fetch that a request is made for.  It is found from the log, since
- * r->ctx of this module belongs to held requests.
+ * Starts a fetch.  The record tells how the fetches before have ended; with
+ * "quiet", nginx's own lines of a failure are not logged.  The handler is
+ * called once, always from an event, with the result in the fetch, and must
+ * copy what it needs: the fetch is freed when the handler returns.  Returns
+ * NULL if there is no memory or no connection.
  */
+ngx_http_bog_fetch_t *ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
+    ngx_http_bog_record_t *record, ngx_uint_t quiet,
+    ngx_http_bog_fetch_pt handler, void *data);
+
+/*
+ * Logs the result: as an error or notice if it differs from the one before,
+ * else as information.  The next fetch is in "wait" milliseconds.
+ */
+void ngx_http_bog_fetch_log_result(ngx_http_bog_fetch_t *fetch, int64_t wait);
+
+/*
+ * Initializes the peers of a token request: the servers of an upstream {}, or
+ * the addresses that the fetch has found, in their order.
+ */
+ngx_int_t ngx_http_bog_upstream_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
+
+/*
+ * Makes the connections of a TLS context remember the last alert that the
+ * server has sent.
+ */
+ngx_int_t ngx_http_bog_upstream_note_alerts(ngx_ssl_t *ssl);
+
+
+/* The rest is for this floor only. */
+
+
+/* Returns the fetch that a request was made for, from the request's log. */
 
 #define ngx_http_bog_fetch_of(r)                                              \
     ((ngx_http_bog_fetch_t *) (r)->connection->log->data)
+
+
+/*
+ * Looks up the endpoint's addresses, for fetch->addrs, and calls
+ * ngx_http_bog_fetch_send(), perhaps at once, or sets fetch->failure and ends
+ * the fetch.  If no name server answers, the addresses that worked last serve.
+ */
+void ngx_http_bog_resolve(ngx_http_bog_fetch_t *fetch);
+
+/* Ends the lookup, if there is one. */
+void ngx_http_bog_resolve_cancel(ngx_http_bog_fetch_t *fetch);
+
+/* Returns 0 if this worker can make a socket of the family, or an error. */
+ngx_err_t ngx_http_bog_resolve_test_family(int family);
+
+/* Makes the request without a client, and starts the upstream in it. */
+void ngx_http_bog_fetch_send(ngx_http_bog_fetch_t *fetch);
+
+/* Ends the fetch by an event.  May be called several times, from anywhere. */
+void ngx_http_bog_fetch_finish(ngx_http_bog_fetch_t *fetch);
+
+/*
+ * Sends the token request in the subrequest, and reads the answer into
+ * fetch->answer; fetch->failure says why that failed.
+ */
+void ngx_http_bog_upstream_start(ngx_http_request_t *r);
+
+/* Forgets what came of an answer, before the first try and the next ones. */
+void ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch);
+
+/* The callbacks of nginx's upstream that read an answer. */
+ngx_int_t ngx_http_bog_answer_status_line(ngx_http_request_t *r);
+ngx_int_t ngx_http_bog_answer_filter_init(void *data);
+ngx_int_t ngx_http_bog_answer_filter(void *data, ssize_t bytes);
+
+/*
+ * Finds the token in the answer, for fetch->token, or sets fetch->failure and
+ * fetch->fault.  The token is in the pool of the fetch.
+ */
+void ngx_http_bog_result_read(ngx_http_bog_fetch_t *fetch);
 
 
 #endif /* _NGX_HTTP_BOG_FETCH_H_INCLUDED_ */

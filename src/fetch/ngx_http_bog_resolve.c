@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_bog_resolve.h"
+#include "ngx_http_bog_fetch.h"
 
 #include <dlfcn.h>
 #include <ngx_channel.h>
@@ -12,147 +12,154 @@
 
 
 /*
- * A name is asked of the "resolver" in effect, or where there is none, of the
- * system: getaddrinfo() blocks, so each question has a thread of its own.  A
- * thread calls nothing of nginx.  It writes the pointer to its question into a
- * pipe, and the worker reads it there.  Whoever asked may be gone by then.
+ * Looks up the addresses of the endpoint's name, by the "resolver" in effect,
+ * or by the system if there is none.  A fetch asks, and goes on when there are
+ * addresses.  The worker must never wait here: getaddrinfo() blocks, so each
+ * question to the system has a thread of its own.
  *
- * The answer for both families is what counts.  IPv4 is asked for in a second
- * question, for name servers that fail or do not answer where IPv6 is meant.
+ * A thread calls no function of nginx.  It writes the pointer to its question
+ * into a pipe, and the worker reads it there and frees the question.  Fetches
+ * that look up the same name share a question; they may all have ended when
+ * the answer comes.
  */
 
 
-/* where addresses are known, a name server that is slow is not waited for */
+/* milliseconds for a name server, if addresses are known that have worked */
 
 #define NGX_HTTP_BOG_RESOLVE_TIMEOUT  1000
 
-/* what the answer for both families may take when that for IPv4 is there */
+/* milliseconds that an answer for IPv4 waits for that of both families */
 
 #define NGX_HTTP_BOG_RESOLVE_DELAY    50
 
 #define NGX_HTTP_BOG_RESOLVE_STACK    262144
 
 
+/*
+ * Each lookup asks two questions.  The answer for both families counts.  The
+ * answer for IPv4 serves if name servers fail, or do not answer, for IPv6.
+ */
+
+#define NGX_HTTP_BOG_RESOLVE_BOTH     1
+#define NGX_HTTP_BOG_RESOLVE_IPV4     2
+
+
 typedef struct {
-    ngx_queue_t        queue;       /* of questions without an answer */
-    ngx_queue_t        asks;        /* of fetches that wait for this one */
-    int                family;
+    ngx_queue_t        queue;
+    ngx_uint_t         kind;
     int                rc;
-    struct addrinfo   *answer;
+    struct addrinfo   *addrs;
     char               name[1];
 } ngx_http_bog_question_t;
 
 
-static ngx_int_t ngx_http_bog_resolve_ask(ngx_http_bog_fetch_t *fetch);
+static ngx_int_t ngx_http_bog_resolve_ask_resolver(
+    ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_resolve_expire(ngx_resolver_t *resolver,
     ngx_str_t *name);
 static void ngx_http_bog_resolve_handler(ngx_resolver_ctx_t *ctx);
 static ngx_int_t ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch);
-static ngx_http_bog_question_t *ngx_http_bog_resolve_question(ngx_str_t *name,
-    int family);
 static ngx_int_t ngx_http_bog_resolve_open_pipe(void);
-static void ngx_http_bog_resolve_stay(void);
+static ngx_int_t ngx_http_bog_resolve_ask(ngx_str_t *name, ngx_uint_t kind);
 static void *ngx_http_bog_resolve_thread(void *data);
 static void ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev);
+static void ngx_http_bog_resolve_take_answer(ngx_http_bog_fetch_t *fetch,
+    ngx_http_bog_question_t *question);
 static void ngx_http_bog_resolve_timeout_handler(ngx_event_t *ev);
-static void ngx_http_bog_resolve_add(ngx_http_bog_fetch_t *fetch,
+static void ngx_http_bog_resolve_add_address(ngx_http_bog_fetch_t *fetch,
     struct sockaddr *sockaddr, socklen_t socklen);
 static void ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch);
 
 
-static ngx_queue_t  ngx_http_bog_questions;
+static ngx_queue_t  ngx_http_bog_questions;      /* that have no answer yet */
+static ngx_queue_t  ngx_http_bog_resolve_fetches;  /* that wait for answers */
 static ngx_fd_t     ngx_http_bog_pipe[2] = { -1, -1 };
-static void        *ngx_http_bog_itself;
+static void        *ngx_http_bog_resolve_module;
 
 
 void
 ngx_http_bog_resolve(ngx_http_bog_fetch_t *fetch)
 {
     ngx_int_t                rc;
-    bog_policy_t            *before;
+    ngx_msec_t               timeout;
+    ngx_uint_t               stale;
+    bog_policy_t            *policy;
     ngx_http_bog_account_t  *account;
 
     account = fetch->account;
 
     if (account->endpoint->addr || account->endpoint->upstream) {
-        fetch->resolved(fetch);
+        ngx_http_bog_fetch_send(fetch);
         return;
     }
 
-    /* addresses where nothing answers may be those of yesterday */
+    /* if nothing has answered at the addresses, there may be others now */
 
-    before = &fetch->before;
+    policy = &fetch->record.policy;
 
-    fetch->doubted = (before->failures
-                      && (before->error == BOG_ERROR_CONNECT
-                          || before->error == BOG_ERROR_TLS
-                          || before->error == BOG_ERROR_TIMEOUT));
+    stale = (policy->failures
+             && (policy->error == BOG_ERROR_CONNECT
+                 || policy->error == BOG_ERROR_TLS
+                 || policy->error == BOG_ERROR_TIMEOUT));
 
-    fetch->lookup_time = account->resolver_timeout;
+    timeout = account->resolver_timeout;
 
-    if (fetch->known.n && !fetch->doubted) {
-        fetch->lookup_time = ngx_min(fetch->lookup_time,
-                                     NGX_HTTP_BOG_RESOLVE_TIMEOUT);
+    if (fetch->record.addrs.n && !stale) {
+        timeout = ngx_min(timeout, NGX_HTTP_BOG_RESOLVE_TIMEOUT);
     }
 
     fetch->lookup_error = NGX_RESOLVE_TIMEDOUT;
-    fetch->lookup_reason = ngx_resolver_strerror(NGX_RESOLVE_TIMEDOUT);
 
     fetch->lookup_timer.handler = ngx_http_bog_resolve_timeout_handler;
     fetch->lookup_timer.data = fetch;
     fetch->lookup_timer.log = &fetch->log;
 
-    /* a worker that exits does not wait for it */
+    /* a worker that exits does not wait for the answer */
 
     fetch->lookup_timer.cancelable = 1;
     fetch->timeout.cancelable = 1;
     fetch->connection->read->channel = 1;
 
-    if (account->resolver) {
-        rc = ngx_http_bog_resolve_ask(fetch);
+    if (account->resolver == NULL) {
+        ngx_add_timer(&fetch->lookup_timer, timeout);
+        rc = ngx_http_bog_resolve_ask_system(fetch);
 
     } else {
-        rc = ngx_http_bog_resolve_ask_system(fetch);
+        if (stale) {
+            ngx_http_bog_resolve_expire(account->resolver,
+                                        &account->endpoint->host);
+        }
+
+        /* nginx asks one name server, and the next one if it is asked again */
+
+        fetch->lookup_again = timeout / 2;
+        ngx_add_timer(&fetch->lookup_timer, timeout / 2);
+        rc = ngx_http_bog_resolve_ask_resolver(fetch);
     }
 
     if (rc != NGX_OK) {
-        fetch->local = 1;
+        fetch->aborted = 1;
         ngx_http_bog_resolve_done(fetch);
     }
 }
 
 
-/*
- * Asks twice, each time for half of the time: nginx's resolver asks one name
- * server, and the next one only when somebody asks again.
- */
-
 static ngx_int_t
-ngx_http_bog_resolve_ask(ngx_http_bog_fetch_t *fetch)
+ngx_http_bog_resolve_ask_resolver(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_resolver_ctx_t      *ctx;
-    ngx_http_bog_account_t  *account;
+    ngx_resolver_ctx_t  *ctx;
 
-    account = fetch->account;
-
-    ctx = ngx_resolve_start(account->resolver, NULL);
+    ctx = ngx_resolve_start(fetch->account->resolver, NULL);
     if (ctx == NULL || ctx == NGX_NO_RESOLVER) {
         return NGX_ERROR;
     }
 
-    ctx->name = account->endpoint->host;
+    ctx->name = fetch->account->endpoint->host;
     ctx->handler = ngx_http_bog_resolve_handler;
     ctx->data = fetch;
 
-    if (fetch->doubted) {
-        ngx_http_bog_resolve_expire(account->resolver, &ctx->name);
-    }
-
     fetch->lookup = ctx;
-    fetch->lookups++;
-
-    ngx_add_timer(&fetch->lookup_timer, fetch->lookup_time / 2);
 
     if (ngx_resolve_name(ctx) != NGX_OK) {
         fetch->lookup = NULL;
@@ -163,7 +170,7 @@ ngx_http_bog_resolve_ask(ngx_http_bog_fetch_t *fetch)
 }
 
 
-/* nginx's resolver keeps an answer for its TTL */
+/* nginx's resolver keeps an answer for its TTL, which ends here */
 
 static void
 ngx_http_bog_resolve_expire(ngx_resolver_t *resolver, ngx_str_t *name)
@@ -197,12 +204,11 @@ ngx_http_bog_resolve_handler(ngx_resolver_ctx_t *ctx)
 
     if (ctx->state) {
         fetch->lookup_error = ctx->state;
-        fetch->lookup_reason = ngx_resolver_strerror(ctx->state);
 
     } else {
         for (i = 0; i < ctx->naddrs; i++) {
-            ngx_http_bog_resolve_add(fetch, ctx->addrs[i].sockaddr,
-                                     ctx->addrs[i].socklen);
+            ngx_http_bog_resolve_add_address(fetch, ctx->addrs[i].sockaddr,
+                                             ctx->addrs[i].socklen);
         }
     }
 
@@ -213,42 +219,77 @@ ngx_http_bog_resolve_handler(ngx_resolver_ctx_t *ctx)
 static ngx_int_t
 ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t                n;
-    ngx_http_bog_question_t  *question;
+    ngx_str_t  *name;
 
-    for (n = 0; n < 2; n++) {
+    name = &fetch->account->endpoint->host;
 
-        question = ngx_http_bog_resolve_question(
-                                     &fetch->account->endpoint->host,
-                                     n ? AF_INET : AF_UNSPEC);
-        if (question == NULL) {
-
-            if (n == 0) {
-                return NGX_ERROR;
-            }
-
-            /* the first one may do */
-
-            break;
-        }
-
-        fetch->asks[n].fetch = fetch;
-        fetch->asks[n].queued = 1;
-        ngx_queue_insert_tail(&question->asks, &fetch->asks[n].queue);
-
-        fetch->lookups++;
+    if (ngx_http_bog_resolve_open_pipe() != NGX_OK
+        || ngx_http_bog_resolve_ask(name, NGX_HTTP_BOG_RESOLVE_BOTH) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    ngx_add_timer(&fetch->lookup_timer, fetch->lookup_time);
+    fetch->questions = NGX_HTTP_BOG_RESOLVE_BOTH;
+
+    /* if there is no thread for the second question, the first one may do */
+
+    if (ngx_http_bog_resolve_ask(name, NGX_HTTP_BOG_RESOLVE_IPV4) == NGX_OK) {
+        fetch->questions |= NGX_HTTP_BOG_RESOLVE_IPV4;
+    }
+
+    ngx_queue_insert_tail(&ngx_http_bog_resolve_fetches, &fetch->queue);
 
     return NGX_OK;
 }
 
 
-/* asks, or finds the question that has been asked and not been answered yet */
+static ngx_int_t
+ngx_http_bog_resolve_open_pipe(void)
+{
+    Dl_info  info;
 
-static ngx_http_bog_question_t *
-ngx_http_bog_resolve_question(ngx_str_t *name, int family)
+    if (ngx_http_bog_pipe[0] != -1) {
+        return NGX_OK;
+    }
+
+    if (pipe2(ngx_http_bog_pipe, O_NONBLOCK|O_CLOEXEC) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                      "pipe2() failed");
+        return NGX_ERROR;
+    }
+
+    if (ngx_add_channel_event((ngx_cycle_t *) ngx_cycle, ngx_http_bog_pipe[0],
+                              NGX_READ_EVENT,
+                              ngx_http_bog_resolve_pipe_handler)
+        != NGX_OK)
+    {
+        ngx_close_channel(ngx_http_bog_pipe, ngx_cycle->log);
+        ngx_http_bog_pipe[0] = -1;
+        return NGX_ERROR;
+    }
+
+    /*
+     * A worker that exits unloads its modules before exit() ends the threads.
+     * A thread that gets its answer in between would return to code that is
+     * gone.  So the module opens itself, and stays loaded.
+     */
+
+    if (dladdr(ngx_http_bog_pipe, &info)) {
+        ngx_http_bog_resolve_module = dlopen(info.dli_fname,
+                                             RTLD_LAZY|RTLD_NOLOAD);
+    }
+
+    ngx_queue_init(&ngx_http_bog_questions);
+    ngx_queue_init(&ngx_http_bog_resolve_fetches);
+
+    return NGX_OK;
+}
+
+
+/* Asks, unless the same question has been asked and has no answer yet. */
+
+static ngx_int_t
+ngx_http_bog_resolve_ask(ngx_str_t *name, ngx_uint_t kind)
 {
     int                       rc;
     sigset_t                  all, old;
@@ -257,35 +298,30 @@ ngx_http_bog_resolve_question(ngx_str_t *name, int family)
     pthread_attr_t            attr;
     ngx_http_bog_question_t  *question;
 
-    if (ngx_http_bog_resolve_open_pipe() != NGX_OK) {
-        return NULL;
-    }
-
     for (q = ngx_queue_head(&ngx_http_bog_questions);
          q != ngx_queue_sentinel(&ngx_http_bog_questions);
          q = ngx_queue_next(q))
     {
         question = ngx_queue_data(q, ngx_http_bog_question_t, queue);
 
-        if (question->family == family
+        if (question->kind == kind
             && ngx_strlen(question->name) == name->len
             && ngx_strncmp(question->name, name->data, name->len) == 0)
         {
-            return question;
+            return NGX_OK;
         }
     }
 
     question = ngx_calloc(sizeof(ngx_http_bog_question_t) + name->len,
                           ngx_cycle->log);
     if (question == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
-    question->family = family;
+    question->kind = kind;
     ngx_memcpy(question->name, name->data, name->len);
-    ngx_queue_init(&question->asks);
 
-    /* signals are for the worker */
+    /* signals are for the worker: the thread inherits the mask */
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -308,59 +344,12 @@ ngx_http_bog_resolve_question(ngx_str_t *name, int family)
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, rc,
                       "pthread_create() failed");
         ngx_free(question);
-        return NULL;
+        return NGX_ERROR;
     }
 
     ngx_queue_insert_tail(&ngx_http_bog_questions, &question->queue);
 
-    return question;
-}
-
-
-static ngx_int_t
-ngx_http_bog_resolve_open_pipe(void)
-{
-    if (ngx_http_bog_pipe[0] != -1) {
-        return NGX_OK;
-    }
-
-    if (pipe2(ngx_http_bog_pipe, O_NONBLOCK|O_CLOEXEC) == -1) {
-        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                      "pipe2() failed");
-        return NGX_ERROR;
-    }
-
-    if (ngx_add_channel_event((ngx_cycle_t *) ngx_cycle, ngx_http_bog_pipe[0],
-                              NGX_READ_EVENT,
-                              ngx_http_bog_resolve_pipe_handler)
-        != NGX_OK)
-    {
-        ngx_close_channel(ngx_http_bog_pipe, ngx_cycle->log);
-        ngx_http_bog_pipe[0] = -1;
-        return NGX_ERROR;
-    }
-
-    ngx_http_bog_resolve_stay();
-
-    ngx_queue_init(&ngx_http_bog_questions);
-
     return NGX_OK;
-}
-
-
-/*
- * A worker that exits unloads its modules before exit() ends the threads: one
- * whose answer comes in between would return to code that is gone.
- */
-
-static void
-ngx_http_bog_resolve_stay(void)
-{
-    Dl_info  info;
-
-    if (dladdr(ngx_http_bog_pipe, &info)) {
-        ngx_http_bog_itself = dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
-    }
 }
 
 
@@ -374,11 +363,12 @@ ngx_http_bog_resolve_thread(void *data)
 
     ngx_memzero(&hints, sizeof(struct addrinfo));
 
-    hints.ai_family = question->family;
+    hints.ai_family = (question->kind == NGX_HTTP_BOG_RESOLVE_IPV4)
+                      ? AF_INET : AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
 
     question->rc = getaddrinfo(question->name, NULL, &hints,
-                               &question->answer);
+                               &question->addrs);
 
     (void) ngx_write_fd(ngx_http_bog_pipe[1], &question, sizeof(void *));
 
@@ -389,9 +379,8 @@ ngx_http_bog_resolve_thread(void *data)
 static void
 ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev)
 {
-    ngx_queue_t              *q;
-    struct addrinfo          *ai;
-    ngx_http_bog_ask_t       *ask;
+    ngx_str_t                *host;
+    ngx_queue_t              *q, *next;
     ngx_http_bog_fetch_t     *fetch;
     ngx_http_bog_question_t  *question;
 
@@ -400,42 +389,59 @@ ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev)
     {
         ngx_queue_remove(&question->queue);
 
-        while (!ngx_queue_empty(&question->asks)) {
-            q = ngx_queue_head(&question->asks);
-            ngx_queue_remove(q);
+        for (q = ngx_queue_head(&ngx_http_bog_resolve_fetches);
+             q != ngx_queue_sentinel(&ngx_http_bog_resolve_fetches);
+             q = next)
+        {
+            next = ngx_queue_next(q);
 
-            ask = ngx_queue_data(q, ngx_http_bog_ask_t, queue);
-            ask->queued = 0;
-            fetch = ask->fetch;
+            fetch = ngx_queue_data(q, ngx_http_bog_fetch_t, queue);
+            host = &fetch->account->endpoint->host;
 
-            if (question->family == AF_UNSPEC && question->answer) {
-                fetch->addrs.n = 0;
-                fetch->lookups = 1;
-            }
-
-            if (question->rc) {
-                fetch->lookup_error = question->rc;
-                fetch->lookup_reason = gai_strerror(question->rc);
-            }
-
-            for (ai = question->answer; ai; ai = ai->ai_next) {
-                ngx_http_bog_resolve_add(fetch, ai->ai_addr, ai->ai_addrlen);
-            }
-
-            if (--fetch->lookups == 0) {
-                ngx_http_bog_resolve_done(fetch);
-
-            } else if (fetch->addrs.n) {
-                ngx_add_timer(&fetch->lookup_timer,
-                              NGX_HTTP_BOG_RESOLVE_DELAY);
+            if ((fetch->questions & question->kind)
+                && ngx_strlen(question->name) == host->len
+                && ngx_strncmp(question->name, host->data, host->len) == 0)
+            {
+                ngx_http_bog_resolve_take_answer(fetch, question);
             }
         }
 
-        if (question->answer) {
-            freeaddrinfo(question->answer);
+        if (question->addrs) {
+            freeaddrinfo(question->addrs);
         }
 
         ngx_free(question);
+    }
+}
+
+
+static void
+ngx_http_bog_resolve_take_answer(ngx_http_bog_fetch_t *fetch,
+    ngx_http_bog_question_t *question)
+{
+    struct addrinfo  *ai;
+
+    fetch->questions &= ~question->kind;
+
+    if (question->rc) {
+        fetch->lookup_error = question->rc;
+    }
+
+    if (question->kind == NGX_HTTP_BOG_RESOLVE_BOTH && question->addrs) {
+        fetch->questions = 0;
+        fetch->addrs.n = 0;
+    }
+
+    for (ai = question->addrs; ai; ai = ai->ai_next) {
+        ngx_http_bog_resolve_add_address(fetch, ai->ai_addr, ai->ai_addrlen);
+    }
+
+    if (fetch->questions == 0) {
+        ngx_queue_remove(&fetch->queue);
+        ngx_http_bog_resolve_done(fetch);
+
+    } else if (fetch->addrs.n) {
+        ngx_add_timer(&fetch->lookup_timer, NGX_HTTP_BOG_RESOLVE_DELAY);
     }
 }
 
@@ -447,10 +453,13 @@ ngx_http_bog_resolve_timeout_handler(ngx_event_t *ev)
 
     fetch = ev->data;
 
-    if (fetch->lookup && fetch->lookups == 1) {
+    if (fetch->lookup_again) {
         ngx_http_bog_resolve_cancel(fetch);
 
-        if (ngx_http_bog_resolve_ask(fetch) == NGX_OK) {
+        ngx_add_timer(&fetch->lookup_timer, fetch->lookup_again);
+        fetch->lookup_again = 0;
+
+        if (ngx_http_bog_resolve_ask_resolver(fetch) == NGX_OK) {
             return;
         }
     }
@@ -460,7 +469,7 @@ ngx_http_bog_resolve_timeout_handler(ngx_event_t *ev)
 
 
 static void
-ngx_http_bog_resolve_add(ngx_http_bog_fetch_t *fetch,
+ngx_http_bog_resolve_add_address(ngx_http_bog_fetch_t *fetch,
     struct sockaddr *sockaddr, socklen_t socklen)
 {
     ngx_http_bog_addr_t  *addr;
@@ -479,8 +488,8 @@ ngx_http_bog_resolve_add(ngx_http_bog_fetch_t *fetch,
 static void
 ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t    level;
-    ngx_socket_t  s;
+    ngx_uint_t   level;
+    const char  *reason;
 
     ngx_http_bog_resolve_cancel(fetch);
 
@@ -488,42 +497,44 @@ ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch)
     fetch->connection->read->channel = 0;
 
     if (fetch->addrs.n == 0) {
-        level = fetch->known.n ? NGX_LOG_INFO : NGX_LOG_ERR;
+        level = fetch->record.addrs.n ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+        reason = (fetch->account->resolver
+                  || fetch->lookup_error == NGX_RESOLVE_TIMEDOUT)
+                 ? ngx_resolver_strerror(fetch->lookup_error)
+                 : gai_strerror(fetch->lookup_error);
 
         ngx_log_error(level, &fetch->upstream_log, 0,
                       "%V could not be resolved (%i: %s)",
                       &fetch->account->endpoint->host, fetch->lookup_error,
-                      fetch->lookup_reason);
+                      reason);
 
-        fetch->addrs = fetch->known;
+        fetch->addrs = fetch->record.addrs;
     }
 
     if (fetch->addrs.n) {
+        fetch->aborted = 0;
         ngx_http_bog_resolve_choose(fetch);
-        fetch->local = 0;
-
-    } else {
-        fetch->failure.error = BOG_ERROR_RESOLVE;
-
-        /* without a descriptor, libc says only that it cannot resolve */
-
-        s = ngx_socket(AF_INET, SOCK_DGRAM, 0);
-
-        if (s == (ngx_socket_t) -1) {
-            fetch->local = 1;
-
-        } else {
-            (void) ngx_close_socket(s);
-        }
+        ngx_http_bog_fetch_send(fetch);
+        return;
     }
 
-    fetch->resolved(fetch);
+    fetch->failure.error = BOG_ERROR_RESOLVE;
+
+    /* if there is no descriptor, libc says only that it cannot resolve */
+
+    if (ngx_http_bog_resolve_test_family(AF_INET)) {
+        fetch->aborted = 1;
+    }
+
+    ngx_http_bog_fetch_finish(fetch);
 }
 
 
 /*
- * Leaves out addresses that this machine, or "bog_bind", has no way to: nginx
- * would not try the next one then.  Where all are so, it says what is wrong.
+ * Leaves out the addresses that cannot be reached from this machine, or from
+ * the address of "bog_bind": nginx would not go on to the next one after them.
+ * If all are so, they stay, and nginx logs what is wrong.
  */
 
 static void
@@ -531,7 +542,6 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
 {
     int                         family;
     ngx_uint_t                  i, n;
-    ngx_socket_t                s;
     ngx_http_bog_addrs_t       *addrs;
     ngx_http_upstream_local_t  *local;
 
@@ -545,12 +555,7 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
             continue;
         }
 
-        s = ngx_socket(family, SOCK_STREAM, 0);
-
-        if (s != (ngx_socket_t) -1) {
-            (void) ngx_close_socket(s);
-
-        } else if (ngx_socket_errno == EAFNOSUPPORT) {
+        if (ngx_http_bog_resolve_test_family(family) == EAFNOSUPPORT) {
             continue;
         }
 
@@ -566,7 +571,7 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
     for (i = 0; i < addrs->n; i++) {
         if (ngx_cmp_sockaddr(&addrs->list[i].sockaddr,
                              sizeof(ngx_http_bog_addr_t),
-                             &fetch->begin.sockaddr,
+                             &fetch->record.begin.sockaddr,
                              sizeof(ngx_http_bog_addr_t), 1)
             == NGX_OK)
         {
@@ -576,21 +581,34 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
 }
 
 
+ngx_err_t
+ngx_http_bog_resolve_test_family(int family)
+{
+    ngx_socket_t  s;
+
+    s = ngx_socket(family, SOCK_STREAM, 0);
+
+    if (s == (ngx_socket_t) -1) {
+        return ngx_socket_errno;
+    }
+
+    (void) ngx_close_socket(s);
+
+    return 0;
+}
+
+
 void
 ngx_http_bog_resolve_cancel(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t  n;
-
     if (fetch->lookup) {
         ngx_resolve_name_done(fetch->lookup);
         fetch->lookup = NULL;
     }
 
-    for (n = 0; n < 2; n++) {
-        if (fetch->asks[n].queued) {
-            ngx_queue_remove(&fetch->asks[n].queue);
-            fetch->asks[n].queued = 0;
-        }
+    if (fetch->questions) {
+        ngx_queue_remove(&fetch->queue);
+        fetch->questions = 0;
     }
 
     if (fetch->lookup_timer.timer_set) {

@@ -4,78 +4,85 @@
  */
 
 
-#include "ngx_http_bog_answer.h"
 #include "ngx_http_bog_compat.h"
-#include "ngx_http_bog_header.h"
-#include "ngx_http_bog_tls.h"
-#include "ngx_http_bog_upstream.h"
+#include "ngx_http_bog_fetch.h"
+
+
+/*
+ * The callbacks of nginx's upstream: how the token request is sent, to which
+ * server, and what has failed if there is no answer.  nginx calls them for the
+ * subrequest that a fetch has made.  The token request must not be copied to
+ * memory that a core dump has, and a fetch must not be freed here.
+ */
+
+
+/* milliseconds that a server has at least, within "bog_connect_timeout" */
+
+#define NGX_HTTP_BOG_CONNECT_TIMEOUT  1000
+
+/* level and description of an alert that ends a connection */
+
+#define NGX_HTTP_BOG_TLS_FATAL        (SSL3_AL_FATAL << 8)
 
 
 static ngx_int_t ngx_http_bog_upstream_create_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_reinit_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_output_filter(void *data,
     ngx_chain_t *in);
-static ngx_int_t ngx_http_bog_upstream_status_line(ngx_http_request_t *r);
-static ngx_int_t ngx_http_bog_upstream_header(ngx_http_request_t *r);
-static ngx_int_t ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
-    ngx_http_bog_fetch_t *fetch);
-static ngx_int_t ngx_http_bog_upstream_first_byte(ngx_http_request_t *r);
-static ngx_int_t ngx_http_bog_upstream_filter_init(void *data);
-static ngx_int_t ngx_http_bog_upstream_filter(void *data, ssize_t bytes);
-static ngx_int_t ngx_http_bog_upstream_chunked_filter(void *data,
-    ssize_t bytes);
-static ngx_int_t ngx_http_bog_upstream_add(ngx_http_bog_fetch_t *fetch,
-    u_char *p, size_t len);
-static void ngx_http_bog_upstream_abort_request(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc,
+    void *data);
+static ngx_int_t ngx_http_bog_upstream_get_server(ngx_peer_connection_t *pc,
+    void *data);
+static void ngx_http_bog_upstream_set_timeout(ngx_http_bog_fetch_t *fetch,
+    ngx_uint_t tries);
+static void ngx_http_bog_upstream_free_address(ngx_peer_connection_t *pc,
+    void *data, ngx_uint_t state);
 static void ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r,
     ngx_int_t rc);
 static bog_error_e ngx_http_bog_upstream_error(ngx_http_upstream_t *u,
     ngx_int_t rc);
+static void ngx_http_bog_upstream_ssl_info(const ngx_ssl_conn_t *ssl_conn,
+    int where, int ret);
 
 
-ngx_int_t
-ngx_http_bog_upstream_start(ngx_http_request_t *r, ngx_http_bog_fetch_t *fetch)
+static int  ngx_http_bog_upstream_ssl_index = -1;
+
+
+void
+ngx_http_bog_upstream_start(ngx_http_request_t *r)
 {
-    ngx_http_upstream_t      *u;
-    ngx_http_bog_account_t   *account;
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
+
+    fetch = ngx_http_bog_fetch_of(r);
+
+    r->write_event_handler = ngx_http_request_empty_handler;
 
     if (ngx_http_upstream_create(r) != NGX_OK) {
-        return NGX_ERROR;
+        fetch->aborted = 1;
+        ngx_http_bog_fetch_finish(fetch);
+        return;
     }
 
-    account = fetch->account;
     u = r->upstream;
 
     u->conf = &fetch->conf;
+    u->ssl = fetch->account->endpoint->ssl;
     u->output.tag = (ngx_buf_tag_t) &ngx_http_bog_module;
-    u->buffering = 0;
-
-    if (account->endpoint->ssl) {
-        u->ssl = 1;
-        ngx_str_set(&u->schema, "https://");
-
-    } else {
-        ngx_str_set(&u->schema, "http://");
-    }
-
-    u->uri = account->endpoint->uri;
 
     u->create_request = ngx_http_bog_upstream_create_request;
     u->reinit_request = ngx_http_bog_upstream_reinit_request;
-    u->process_header = ngx_http_bog_upstream_status_line;
-    u->abort_request = ngx_http_bog_upstream_abort_request;
+    u->process_header = ngx_http_bog_answer_status_line;
     u->finalize_request = ngx_http_bog_upstream_finalize_request;
 
-    u->input_filter_init = ngx_http_bog_upstream_filter_init;
-    u->input_filter = ngx_http_bog_upstream_filter;
+    u->input_filter_init = ngx_http_bog_answer_filter_init;
+    u->input_filter = ngx_http_bog_answer_filter;
     u->input_filter_ctx = r;
 
     u->output.output_filter = ngx_http_bog_upstream_output_filter;
     u->output.filter_ctx = r;
 
     ngx_http_upstream_init(r);
-
-    return NGX_OK;
 }
 
 
@@ -84,7 +91,6 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
 {
     ngx_buf_t             *b;
     ngx_str_t             *request;
-    ngx_chain_t           *cl;
     ngx_http_upstream_t   *u;
     ngx_http_bog_fetch_t  *fetch;
 
@@ -93,11 +99,6 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
 
     b = ngx_calloc_buf(r->pool);
     if (b == NULL) {
-        return NGX_ERROR;
-    }
-
-    cl = ngx_alloc_chain_link(r->pool);
-    if (cl == NULL) {
         return NGX_ERROR;
     }
 
@@ -110,12 +111,15 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
     b->memory = 1;
     b->flush = 1;
 
-    cl->buf = b;
-    cl->next = NULL;
+    u->request_bufs = ngx_alloc_chain_link(r->pool);
+    if (u->request_bufs == NULL) {
+        return NGX_ERROR;
+    }
 
-    u->request_bufs = cl;
+    u->request_bufs->buf = b;
+    u->request_bufs->next = NULL;
 
-    /* the answer's buffer too is made here, to be outside of core dumps */
+    /* nginx would allocate the buffer of the answer in memory of its own */
 
     b = &u->buffer;
 
@@ -138,19 +142,15 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
 }
 
 
+/* nginx calls this before it sends the request to the next server */
+
 static ngx_int_t
 ngx_http_bog_upstream_reinit_request(ngx_http_request_t *r)
 {
-    ngx_http_upstream_t  *u;
-
-    u = r->upstream;
-
-    u->process_header = ngx_http_bog_upstream_status_line;
-    u->input_filter = ngx_http_bog_upstream_filter;
+    ngx_http_bog_answer_init(ngx_http_bog_fetch_of(r));
 
     r->state = 0;
-
-    ngx_http_bog_answer_init(ngx_http_bog_fetch_of(r));
+    r->upstream->process_header = ngx_http_bog_answer_status_line;
 
     return NGX_OK;
 }
@@ -166,11 +166,13 @@ ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
     r = data;
     c = r->upstream->peer.connection;
 
+    /* the life of the token begins when the request is sent */
+
     if (in) {
-        ngx_http_bog_now(&ngx_http_bog_fetch_of(r)->sent);
+        ngx_http_bog_now(&ngx_http_bog_fetch_of(r)->token.start);
     }
 
-    /* the buffer that nginx puts before TLS would have a copy of the secret */
+    /* nginx's buffer for TLS would have a copy of the secret */
 
     if (c->ssl) {
         c->ssl->buffer = 0;
@@ -178,7 +180,7 @@ ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
 
     rc = ngx_chain_writer(&r->upstream->writer, in);
 
-    /* nor do the registers keep what TLS has encrypted */
+    /* the registers would keep what TLS has encrypted */
 
     bog_registers_clear();
 
@@ -186,380 +188,185 @@ ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
 }
 
 
-static ngx_int_t
-ngx_http_bog_upstream_status_line(ngx_http_request_t *r)
+ngx_int_t
+ngx_http_bog_upstream_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_int_t               rc;
-    ngx_http_upstream_t    *u;
-    ngx_http_bog_fetch_t   *fetch;
-    ngx_http_bog_answer_t  *answer;
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
 
     u = r->upstream;
     fetch = ngx_http_bog_fetch_of(r);
-    answer = &fetch->answer;
+    us = fetch->account->endpoint->upstream;
 
-    rc = ngx_http_parse_status_line(r, &u->buffer, &answer->status);
+    if (us == NULL) {
+        u->peer.data = fetch;
+        u->peer.get = ngx_http_bog_upstream_get_address;
+        u->peer.free = ngx_http_bog_upstream_free_address;
+        u->peer.tries = ngx_max(fetch->addrs.n, 1);
 
-    if (rc == NGX_AGAIN) {
+        return NGX_OK;
+    }
+
+    if (us->peer.init(r, us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    fetch->get_peer = u->peer.get;
+    u->peer.get = ngx_http_bog_upstream_get_server;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_addr_t            *given;
+    ngx_http_bog_addr_t   *addr;
+    ngx_http_bog_fetch_t  *fetch;
+
+    fetch = data;
+
+    ngx_http_bog_upstream_set_timeout(fetch, pc->tries);
+
+    given = fetch->account->endpoint->addr;
+
+    if (given) {
+        pc->sockaddr = given->sockaddr;
+        pc->socklen = given->socklen;
+        pc->name = &given->name;
+
+        return NGX_OK;
+    }
+
+    addr = &fetch->addrs.list[fetch->addrs.first];
+
+    pc->sockaddr = &addr->sockaddr;
+    pc->socklen = sizeof(struct sockaddr_in);
+
+#if (NGX_HAVE_INET6)
+    if (addr->sockaddr.sa_family == AF_INET6) {
+        pc->socklen = sizeof(struct sockaddr_in6);
+    }
+#endif
+
+    pc->name = ngx_palloc(fetch->request->pool,
+                          sizeof(ngx_str_t) + NGX_SOCKADDR_STRLEN);
+    if (pc->name == NULL) {
+        return NGX_ERROR;
+    }
+
+    pc->name->data = (u_char *) pc->name + sizeof(ngx_str_t);
+    pc->name->len = ngx_sock_ntop(pc->sockaddr, pc->socklen, pc->name->data,
+                                  NGX_SOCKADDR_STRLEN, 1);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_upstream_get_server(ngx_peer_connection_t *pc, void *data)
+{
+    ngx_int_t              rc;
+    ngx_connection_t      *c;
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
+
+    u = (ngx_http_upstream_t *) ((u_char *) pc
+                                 - offsetof(ngx_http_upstream_t, peer));
+    fetch = ngx_http_bog_fetch_of((ngx_http_request_t *) u->input_filter_ctx);
+
+    ngx_http_bog_upstream_set_timeout(fetch, pc->tries);
+
+    rc = fetch->get_peer(pc, data);
+
+    if (rc != NGX_DONE || pc->connection == NULL || !u->ssl) {
         return rc;
     }
 
-    if (rc == NGX_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent no valid HTTP/1.x header");
+    /*
+     * The upstream {} has kept a TLS connection.  Another location may have
+     * made it, and have verified less of the server, and nginx does not verify
+     * it again.  It is closed, and nginx makes a new one to the same server.
+     */
 
-        /* a frame of settings, for stream 0, comes first in HTTP/2 */
+    c = pc->connection;
 
-        if (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0) {
-            fetch->fault = "the server speaks HTTP/2 only";
-        }
+    pc->connection = NULL;
+    pc->cached = 0;
 
-        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    if (c->ssl) {
+        c->ssl->no_wait_shutdown = 1;
+        (void) ngx_ssl_shutdown(c);
     }
 
-    /* nor is a connection left that shows our certificate to others */
+    ngx_destroy_pool(c->pool);
+    ngx_close_connection(c);
 
-    if (u->ssl || answer->status.http_version < NGX_HTTP_VERSION_11) {
-        answer->close = 1;
-    }
-
-    r->state = 0;
-    u->process_header = ngx_http_bog_upstream_header;
-
-    return ngx_http_bog_upstream_header(r);
+    return NGX_OK;
 }
 
 
-static ngx_int_t
-ngx_http_bog_upstream_header(ngx_http_request_t *r)
+/* A server that does not answer leaves time for those after it. */
+
+static void
+ngx_http_bog_upstream_set_timeout(ngx_http_bog_fetch_t *fetch,
+    ngx_uint_t tries)
 {
-    ngx_int_t              rc;
+    ngx_msec_t  timeout;
+
+    timeout = fetch->account->upstream.connect_timeout;
+
+    fetch->conf.connect_timeout = ngx_max(timeout / ngx_max(tries, 1),
+                              ngx_min(timeout, NGX_HTTP_BOG_CONNECT_TIMEOUT));
+}
+
+
+/* After a failure, this fetch or the next one begins with the next address. */
+
+static void
+ngx_http_bog_upstream_free_address(ngx_peer_connection_t *pc, void *data,
+    ngx_uint_t state)
+{
     ngx_http_bog_fetch_t  *fetch;
 
-    fetch = ngx_http_bog_fetch_of(r);
+    fetch = data;
 
-    for ( ;; ) {
-
-        rc = ngx_http_parse_header_line(r, &r->upstream->buffer, 1);
-
-        if (rc == NGX_AGAIN) {
-            return rc;
-        }
-
-        if (rc == NGX_HTTP_PARSE_HEADER_DONE) {
-            return ngx_http_bog_upstream_header_done(r, fetch);
-        }
-
-        if (rc != NGX_OK
-            || ngx_http_bog_header_read(r, &fetch->answer) != NGX_OK)
-        {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "token endpoint sent invalid header");
-            return NGX_HTTP_UPSTREAM_INVALID_HEADER;
-        }
-    }
-}
-
-
-static ngx_int_t
-ngx_http_bog_upstream_header_done(ngx_http_request_t *r,
-    ngx_http_bog_fetch_t *fetch)
-{
-    ngx_uint_t              status;
-    ngx_http_upstream_t    *u;
-    ngx_http_bog_answer_t  *answer;
-
-    u = r->upstream;
-    answer = &fetch->answer;
-    status = answer->status.code;
-
-    if (status < NGX_HTTP_CONTINUE) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent invalid status %ui", status);
-        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
-    }
-
-    if (status < NGX_HTTP_OK && status != NGX_HTTP_SWITCHING_PROTOCOLS) {
-
-        /* an interim answer, the real one follows (RFC 9110, 15.2) */
-
-        (void) ngx_http_bog_upstream_reinit_request(r);
-
-        return ngx_http_bog_upstream_status_line(r);
-    }
-
-    if (answer->has_length && answer->is_chunked) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent both \"Content-Length\" and "
-                      "\"Transfer-Encoding\"");
-        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
-    }
-
-    if (answer->encoded) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        fetch->fault = "the answer has a \"Content-Encoding\"";
-        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
-    }
-
-    if (answer->length > BOG_OAUTH_ANSWER_MAX) {
-        fetch->failure.error = BOG_ERROR_TOO_LARGE;
-        return NGX_HTTP_UPSTREAM_INVALID_HEADER;
-    }
-
-    if (status == NGX_HTTP_SWITCHING_PROTOCOLS
-        || status == NGX_HTTP_NO_CONTENT
-        || status == NGX_HTTP_NOT_MODIFIED)
+    if (fetch->addrs.n
+        && (state || fetch->failure.error == BOG_ERROR_TIMEOUT))
     {
-        answer->is_chunked = 0;
-        answer->length = 0;
+        fetch->addrs.first = (fetch->addrs.first + 1) % fetch->addrs.n;
     }
 
-    u->headers_in.content_length_n = answer->length;
-    u->process_header = ngx_http_bog_upstream_first_byte;
-
-    return ngx_http_bog_upstream_first_byte(r);
+    pc->tries--;
 }
 
 
 /*
- * To nginx, all that cannot be the word of a token endpoint is "404 Not Found":
- * it goes on to the next server then, and does not take this one for dead.
- * fetch->answer has the real status.
+ * Only here both the end of the upstream and the state of its connection are
+ * known.  NGX_DONE: the fetch ends, and the upstream with it.
  */
-
-static ngx_int_t
-ngx_http_bog_upstream_first_byte(ngx_http_request_t *r)
-{
-    ngx_int_t               rc;
-    ngx_buf_t               b;
-    ngx_uint_t              status;
-    ngx_http_chunked_t      chunked;
-    ngx_http_upstream_t    *u;
-    ngx_http_bog_answer_t  *answer;
-
-    u = r->upstream;
-    answer = &ngx_http_bog_fetch_of(r)->answer;
-    status = answer->status.code;
-
-    u->headers_in.status_n = NGX_HTTP_NOT_FOUND;
-
-    if (status == NGX_HTTP_TOO_MANY_REQUESTS
-        || status >= NGX_HTTP_INTERNAL_SERVER_ERROR
-        || answer->length == 0)
-    {
-        return NGX_OK;
-    }
-
-    b = u->buffer;
-
-    if (answer->is_chunked) {
-        ngx_memzero(&chunked, sizeof(ngx_http_chunked_t));
-
-        rc = ngx_http_bog_parse_chunked(r, &b, &chunked);
-
-        if (rc != NGX_OK && rc != NGX_AGAIN) {
-            return NGX_OK;
-        }
-    }
-
-    if (b.pos == b.last) {
-        return NGX_AGAIN;
-    }
-
-    while (b.pos < b.last && ngx_strchr(" \t\r\n", *b.pos)) {
-        b.pos++;
-    }
-
-    if (b.pos == b.last || *b.pos == '{') {
-        u->headers_in.status_n = NGX_HTTP_OK;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_bog_upstream_filter_init(void *data)
-{
-    ngx_http_request_t     *r;
-    ngx_http_upstream_t    *u;
-    ngx_http_bog_answer_t  *answer;
-
-    r = data;
-    u = r->upstream;
-    answer = &ngx_http_bog_fetch_of(r)->answer;
-
-    if (answer->is_chunked) {
-        u->input_filter = ngx_http_bog_upstream_chunked_filter;
-        u->length = 1;
-
-    } else {
-        u->length = answer->length;
-    }
-
-    if (u->length == 0) {
-        u->keepalive = !answer->close;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_bog_upstream_filter(void *data, ssize_t bytes)
-{
-    u_char                *p;
-    ngx_http_request_t    *r;
-    ngx_http_upstream_t   *u;
-    ngx_http_bog_fetch_t  *fetch;
-
-    r = data;
-    u = r->upstream;
-    fetch = ngx_http_bog_fetch_of(r);
-
-    p = u->buffer.last;
-    u->buffer.last += bytes;
-
-    if (u->length != -1) {
-
-        if (bytes > u->length) {
-            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                          "token endpoint sent more data than specified in "
-                          "\"Content-Length\" header");
-
-            bytes = (ssize_t) u->length;
-            fetch->answer.close = 1;
-        }
-
-        u->length -= bytes;
-
-        if (u->length == 0) {
-            u->keepalive = !fetch->answer.close;
-        }
-    }
-
-    return ngx_http_bog_upstream_add(fetch, p, bytes);
-}
-
-
-static ngx_int_t
-ngx_http_bog_upstream_chunked_filter(void *data, ssize_t bytes)
-{
-    size_t                 size;
-    ngx_int_t              rc;
-    ngx_buf_t              b;
-    ngx_http_request_t    *r;
-    ngx_http_upstream_t   *u;
-    ngx_http_bog_fetch_t  *fetch;
-
-    r = data;
-    u = r->upstream;
-    fetch = ngx_http_bog_fetch_of(r);
-
-    ngx_memzero(&b, sizeof(ngx_buf_t));
-
-    b.pos = u->buffer.last;
-    b.last = b.pos + bytes;
-
-    u->buffer.last = b.last;
-
-    for ( ;; ) {
-
-        rc = ngx_http_bog_parse_chunked(r, &b, &fetch->answer.chunked);
-
-        if (rc == NGX_OK) {
-
-            size = (size_t) ngx_min((off_t) (b.last - b.pos),
-                                    fetch->answer.chunked.size);
-
-            if (ngx_http_bog_upstream_add(fetch, b.pos, size) != NGX_OK) {
-                return NGX_ERROR;
-            }
-
-            b.pos += size;
-            fetch->answer.chunked.size -= size;
-
-            continue;
-        }
-
-        if (rc == NGX_DONE) {
-            u->length = 0;
-            u->keepalive = (!fetch->answer.close && b.pos == b.last);
-            return NGX_OK;
-        }
-
-        if (rc == NGX_AGAIN) {
-            return NGX_OK;
-        }
-
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent invalid chunked response");
-
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-
-        return NGX_ERROR;
-    }
-}
-
-
-static ngx_int_t
-ngx_http_bog_upstream_add(ngx_http_bog_fetch_t *fetch, u_char *p, size_t len)
-{
-    ngx_http_bog_answer_t  *answer;
-
-    answer = &fetch->answer;
-
-    if (len > BOG_OAUTH_ANSWER_MAX - answer->body_len) {
-        fetch->failure.error = BOG_ERROR_TOO_LARGE;
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(answer->body + answer->body_len, p, len);
-    answer->body_len += len;
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_http_bog_upstream_abort_request(ngx_http_request_t *r)
-{
-    /* void */
-}
-
-
-/* the only place that sees both how it ended and how far it came */
 
 static void
 ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
-    ngx_socket_t           s;
-    ngx_http_upstream_t   *u;
-    ngx_http_bog_fetch_t  *fetch;
+    ngx_http_upstream_t        *u;
+    ngx_http_bog_fetch_t       *fetch;
+    ngx_http_upstream_local_t  *local;
 
     u = r->upstream;
     fetch = ngx_http_bog_fetch_of(r);
-
-    /*
-     * The body went past nginx's buffer for subrequests, which would find it
-     * too small.
-     */
-
-    r->headers_out.content_length_n = 0;
 
     if (fetch->failure.error || rc == NGX_DONE) {
         return;
     }
 
-    if (rc == NGX_OK) {
-        fetch->answer.complete = 1;
-        return;
-    }
+    /* if there is no server after one that has answered, its answer counts */
 
-    /* after an answer nobody was left to be asked: it is what there is */
-
-    if (u->request_sent && u->peer.connection == NULL
-        && fetch->answer.status.code)
+    if (rc == NGX_OK
+        || (u->request_sent && u->peer.connection == NULL
+            && fetch->answer.status.code))
     {
         fetch->answer.complete = 1;
         return;
@@ -571,26 +378,21 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         return;
     }
 
-    /* where a socket can be made, it is "bog_bind" that has failed */
+    /* if this worker is not to blame, "bog_bind" has failed */
 
-    fetch->local = 1;
+    local = u->conf->local;
 
-    if (u->conf->local && ngx_cycle->free_connection_n) {
-        s = ngx_socket(u->conf->local->addr->sockaddr->sa_family,
-                       SOCK_STREAM, 0);
-
-        if (s != (ngx_socket_t) -1) {
-            (void) ngx_close_socket(s);
-            fetch->local = 0;
-        }
-    }
+    fetch->aborted = (local == NULL
+                      || ngx_cycle->free_connection_n == 0
+                      || ngx_http_bog_resolve_test_family(
+                                         local->addr->sockaddr->sa_family));
 }
 
 
 static bog_error_e
 ngx_http_bog_upstream_error(ngx_http_upstream_t *u, ngx_int_t rc)
 {
-    ngx_uint_t         alert;
+    uintptr_t          alert;
     ngx_connection_t  *c;
 
     if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
@@ -598,16 +400,26 @@ ngx_http_bog_upstream_error(ngx_http_upstream_t *u, ngx_int_t rc)
     }
 
     c = u->peer.connection;
-    alert = ngx_http_bog_tls_alert(c);
 
-    /* in TLS 1.3 our certificate is judged when all has been sent */
+    if (c && c->ssl) {
 
-    if (c && c->ssl
-        && (!u->request_sent
-            || (alert >= NGX_HTTP_BOG_TLS_FATAL
-                && u->buffer.last == u->buffer.start)))
-    {
-        return BOG_ERROR_TLS;
+        if (!u->request_sent) {
+            return BOG_ERROR_TLS;
+        }
+
+        /*
+         * In TLS 1.3 a server may reject our certificate after the request was
+         * sent.  nginx and OpenSSL take this for an end like any other.
+         */
+
+        alert = (uintptr_t) SSL_get_ex_data(c->ssl->connection,
+                                            ngx_http_bog_upstream_ssl_index);
+
+        if (alert >= NGX_HTTP_BOG_TLS_FATAL
+            && u->buffer.last == u->buffer.start)
+        {
+            return BOG_ERROR_TLS;
+        }
     }
 
     if (!u->request_sent) {
@@ -616,4 +428,38 @@ ngx_http_bog_upstream_error(ngx_http_upstream_t *u, ngx_int_t rc)
 
     return (u->buffer.last == u->buffer.end) ? BOG_ERROR_TOO_LARGE
                                              : BOG_ERROR_MALFORMED;
+}
+
+
+ngx_int_t
+ngx_http_bog_upstream_note_alerts(ngx_ssl_t *ssl)
+{
+    if (ngx_http_bog_upstream_ssl_index == -1) {
+        ngx_http_bog_upstream_ssl_index = SSL_get_ex_new_index(0, NULL, NULL,
+                                                               NULL, NULL);
+    }
+
+    if (ngx_http_bog_upstream_ssl_index == -1) {
+        ngx_ssl_error(NGX_LOG_EMERG, ssl->log, 0,
+                      "SSL_get_ex_new_index() failed");
+        return NGX_ERROR;
+    }
+
+    /* nginx's own callback is of use to servers only */
+
+    SSL_CTX_set_info_callback(ssl->ctx, ngx_http_bog_upstream_ssl_info);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_bog_upstream_ssl_info(const ngx_ssl_conn_t *ssl_conn, int where,
+    int ret)
+{
+    if (where == SSL_CB_READ_ALERT) {
+        (void) SSL_set_ex_data((ngx_ssl_conn_t *) ssl_conn,
+                               ngx_http_bog_upstream_ssl_index,
+                               (void *) (uintptr_t) ret);
+    }
 }

@@ -4,8 +4,6 @@
  */
 
 
-#include "ngx_http_bog_answer.h"
-#include "ngx_http_bog_fetch_request.h"
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_wake.h"
 
@@ -679,11 +677,7 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 
     /* where something of this worker's is lacking, another one may have it */
 
-    source->last = fetch->local;
-
-    if (fetch->local) {
-        fetch->aborted = 1;
-    }
+    source->last = fetch->aborted;
 
     ngx_http_bog_now(&now);
 
@@ -711,7 +705,7 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 
     } else {
         next = bog_policy_next(&source->record.policy, &now);
-        ngx_http_bog_answer_log(fetch, ngx_max(next - now.mono, 0));
+        ngx_http_bog_fetch_log_result(fetch, ngx_max(next - now.mono, 0));
 
         ngx_http_bog_source_go_on(source, &now);
     }
