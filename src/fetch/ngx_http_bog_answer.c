@@ -19,6 +19,7 @@
 #define NGX_HTTP_BOG_RETRY_MAX  86400   /* seconds */
 
 
+static ngx_int_t ngx_http_bog_answer_status_line(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_answer_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_answer_header_line(ngx_http_request_t *r,
     ngx_http_bog_answer_t *answer);
@@ -27,15 +28,23 @@ static ngx_int_t ngx_http_bog_answer_seconds(ngx_str_t *value);
 static ngx_int_t ngx_http_bog_answer_header_done(ngx_http_request_t *r,
     ngx_http_bog_fetch_t *fetch);
 static ngx_int_t ngx_http_bog_answer_first_byte(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_answer_filter_init(void *data);
+static ngx_int_t ngx_http_bog_answer_filter(void *data, ssize_t bytes);
 static ngx_int_t ngx_http_bog_answer_chunked_filter(ngx_http_request_t *r,
     u_char *p, u_char *last);
 static ngx_int_t ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch,
     u_char *p, size_t len);
 
 
-void
-ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch)
+ngx_int_t
+ngx_http_bog_answer_init(ngx_http_request_t *r)
 {
+    ngx_http_upstream_t   *u;
+    ngx_http_bog_fetch_t  *fetch;
+
+    u = r->upstream;
+    fetch = ngx_http_bog_fetch_of(r);
+
     ngx_memzero(&fetch->answer, sizeof(ngx_http_bog_answer_t));
 
     fetch->answer.length = -1;
@@ -46,10 +55,19 @@ ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch)
     fetch->failure.error = BOG_ERROR_NONE;
     fetch->failure.retry_after = -1;
     fetch->fault = NULL;
+
+    r->state = 0;
+
+    u->process_header = ngx_http_bog_answer_status_line;
+    u->input_filter_init = ngx_http_bog_answer_filter_init;
+    u->input_filter = ngx_http_bog_answer_filter;
+    u->input_filter_ctx = r;
+
+    return NGX_OK;
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_bog_answer_status_line(ngx_http_request_t *r)
 {
     ngx_int_t               rc;
@@ -252,7 +270,7 @@ ngx_http_bog_answer_header_done(ngx_http_request_t *r,
 
         /* an interim answer, the final one follows (RFC 9110, 15.2) */
 
-        (void) u->reinit_request(r);
+        (void) ngx_http_bog_answer_init(r);
 
         return ngx_http_bog_answer_status_line(r);
     }
@@ -351,7 +369,7 @@ ngx_http_bog_answer_first_byte(ngx_http_request_t *r)
 
 /* u->length is what is still to come; 0 ends the answer, -1 is unknown. */
 
-ngx_int_t
+static ngx_int_t
 ngx_http_bog_answer_filter_init(void *data)
 {
     ngx_http_request_t     *r;
@@ -369,7 +387,7 @@ ngx_http_bog_answer_filter_init(void *data)
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_bog_answer_filter(void *data, ssize_t bytes)
 {
     u_char                *p;

@@ -55,6 +55,7 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     fetch->began = ngx_current_msec;
     fetch->conf = account->upstream;
     fetch->quiet = quiet;
+    fetch->failure.retry_after = -1;
 
     clcf = ngx_http_get_module_loc_conf((&account->ctx), ngx_http_core_module);
 
@@ -93,8 +94,6 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
         ngx_free(fetch);
         return NULL;
     }
-
-    ngx_http_bog_answer_init(fetch);
 
     ngx_add_timer(&fetch->timeout, account->fetch_timeout);
 

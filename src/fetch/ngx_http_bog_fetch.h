@@ -179,13 +179,11 @@ void ngx_http_bog_fetch_finish(ngx_http_bog_fetch_t *fetch);
  */
 void ngx_http_bog_upstream_start(ngx_http_request_t *r);
 
-/* Forgets what came of an answer, before the first try and the next ones. */
-void ngx_http_bog_answer_init(ngx_http_bog_fetch_t *fetch);
-
-/* The callbacks of nginx's upstream that read an answer. */
-ngx_int_t ngx_http_bog_answer_status_line(ngx_http_request_t *r);
-ngx_int_t ngx_http_bog_answer_filter_init(void *data);
-ngx_int_t ngx_http_bog_answer_filter(void *data, ssize_t bytes);
+/*
+ * Sets the callbacks of the upstream that read an answer, and forgets what has
+ * come of the one before.  Returns NGX_OK.
+ */
+ngx_int_t ngx_http_bog_answer_init(ngx_http_request_t *r);
 
 /*
  * Finds the token in the answer, for fetch->token, or sets fetch->failure and

@@ -75,7 +75,6 @@ static void ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch);
 static ngx_queue_t  ngx_http_bog_questions;      /* that have no answer yet */
 static ngx_queue_t  ngx_http_bog_resolve_fetches;  /* that wait for answers */
 static ngx_fd_t     ngx_http_bog_pipe[2] = { -1, -1 };
-static void        *ngx_http_bog_resolve_module;
 
 
 void
@@ -275,8 +274,7 @@ ngx_http_bog_resolve_open_pipe(void)
      */
 
     if (dladdr(ngx_http_bog_pipe, &info)) {
-        ngx_http_bog_resolve_module = dlopen(info.dli_fname,
-                                             RTLD_LAZY|RTLD_NOLOAD);
+        (void) dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
     }
 
     ngx_queue_init(&ngx_http_bog_questions);
@@ -548,6 +546,8 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
     addrs = &fetch->addrs;
     local = fetch->account->upstream.local;
 
+    addrs->first = 0;
+
     for (i = 0, n = 0; i < addrs->n; i++) {
         family = addrs->list[i].sockaddr.sa_family;
 
@@ -559,24 +559,20 @@ ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch)
             continue;
         }
 
-        addrs->list[n++] = addrs->list[i];
-    }
-
-    if (n) {
-        addrs->n = n;
-    }
-
-    addrs->first = 0;
-
-    for (i = 0; i < addrs->n; i++) {
         if (ngx_cmp_sockaddr(&addrs->list[i].sockaddr,
                              sizeof(ngx_http_bog_addr_t),
                              &fetch->record.begin.sockaddr,
                              sizeof(ngx_http_bog_addr_t), 1)
             == NGX_OK)
         {
-            addrs->first = i;
+            addrs->first = n;
         }
+
+        addrs->list[n++] = addrs->list[i];
+    }
+
+    if (n) {
+        addrs->n = n;
     }
 }
 

@@ -26,7 +26,6 @@
 
 
 static ngx_int_t ngx_http_bog_upstream_create_request(ngx_http_request_t *r);
-static ngx_int_t ngx_http_bog_upstream_reinit_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_upstream_output_filter(void *data,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc,
@@ -71,16 +70,15 @@ ngx_http_bog_upstream_start(ngx_http_request_t *r)
     u->output.tag = (ngx_buf_tag_t) &ngx_http_bog_module;
 
     u->create_request = ngx_http_bog_upstream_create_request;
-    u->reinit_request = ngx_http_bog_upstream_reinit_request;
-    u->process_header = ngx_http_bog_answer_status_line;
     u->finalize_request = ngx_http_bog_upstream_finalize_request;
-
-    u->input_filter_init = ngx_http_bog_answer_filter_init;
-    u->input_filter = ngx_http_bog_answer_filter;
-    u->input_filter_ctx = r;
 
     u->output.output_filter = ngx_http_bog_upstream_output_filter;
     u->output.filter_ctx = r;
+
+    /* nginx calls it again before it asks the next server */
+
+    u->reinit_request = ngx_http_bog_answer_init;
+    (void) ngx_http_bog_answer_init(r);
 
     ngx_http_upstream_init(r);
 }
@@ -107,7 +105,6 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
     b->start = request->data;
     b->pos = b->start;
     b->last = b->start + request->len;
-    b->end = b->last;
     b->memory = 1;
     b->flush = 1;
 
@@ -119,7 +116,10 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
     u->request_bufs->buf = b;
     u->request_bufs->next = NULL;
 
-    /* nginx would allocate the buffer of the answer in memory of its own */
+    /*
+     * nginx would allocate the buffer of the answer in memory of its own, and
+     * the lists of header lines, which stay empty.
+     */
 
     b = &u->buffer;
 
@@ -129,28 +129,6 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
     b->end = b->start + NGX_HTTP_BOG_HEADER_SIZE;
     b->temporary = 1;
     b->tag = u->output.tag;
-
-    if (ngx_list_init(&u->headers_in.headers, r->pool, 1,
-                      sizeof(ngx_table_elt_t))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_list_init(&u->headers_in.trailers, r->pool, 1,
-                         sizeof(ngx_table_elt_t));
-}
-
-
-/* nginx calls this before it sends the request to the next server */
-
-static ngx_int_t
-ngx_http_bog_upstream_reinit_request(ngx_http_request_t *r)
-{
-    ngx_http_bog_answer_init(ngx_http_bog_fetch_of(r));
-
-    r->state = 0;
-    r->upstream->process_header = ngx_http_bog_answer_status_line;
 
     return NGX_OK;
 }
