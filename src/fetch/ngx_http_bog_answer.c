@@ -489,7 +489,6 @@ ngx_http_bog_answer_chunked_filter(ngx_http_request_t *r, u_char *p,
 static ngx_int_t
 ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch, u_char *p, size_t len)
 {
-    u_char                 *body;
     ngx_http_bog_answer_t  *answer;
 
     answer = &fetch->answer;
@@ -499,9 +498,7 @@ ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch, u_char *p, size_t len)
         return NGX_ERROR;
     }
 
-    body = fetch->memory + NGX_HTTP_BOG_HEADER_SIZE;
-
-    ngx_memcpy(body + answer->body_len, p, len);
+    ngx_memcpy(fetch->body + answer->body_len, p, len);
     answer->body_len += len;
 
     return NGX_OK;

@@ -67,6 +67,8 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     fetch->upstream_log = fetch->log;
     fetch->upstream_log.action = "resolving token endpoint";
 
+    /* nginx has logged this kind of failure in full, see source */
+
     if (quiet && fetch->log.log_level < NGX_LOG_DEBUG_FIRST) {
         fetch->upstream_log.log_level = ngx_min(fetch->log.log_level,
                                                 NGX_LOG_CRIT);
@@ -80,14 +82,16 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     fetch->done.data = fetch;
     fetch->done.log = &fetch->log;
 
-    fetch->memory = bog_pool_alloc(&fetch->pool, NGX_HTTP_BOG_MEMORY_SIZE);
-
-    if (fetch->memory == NULL) {
+    fetch->header = bog_pool_alloc(&fetch->pool, NGX_HTTP_BOG_HEADER_SIZE
+                                                 + BOG_OAUTH_ANSWER_MAX);
+    if (fetch->header == NULL) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
                       "no memory for a token request");
         ngx_free(fetch);
         return NULL;
     }
+
+    fetch->body = fetch->header + NGX_HTTP_BOG_HEADER_SIZE;
 
     if (ngx_http_bog_fetch_create_connection(fetch) != NGX_OK) {
         bog_pool_destroy(&fetch->pool);
@@ -154,7 +158,7 @@ ngx_http_bog_fetch_create_connection(ngx_http_bog_fetch_t *fetch)
     c->write->handler = ngx_http_empty_handler;
     c->write->ready = 1;
 
-    /* nginx does not add an active event to epoll, which refuses descriptor 0 */
+    /* epoll refuses descriptor 0, and nginx does not add an active event */
 
     if (ngx_event_flags & NGX_USE_CLEAR_EVENT) {
         c->write->active = 1;

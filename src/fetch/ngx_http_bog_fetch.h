@@ -12,11 +12,9 @@
 #include "ngx_http_bog_store.h"
 
 
-/* the header of an answer, then its body */
+/* room for the header of an answer */
 
 #define NGX_HTTP_BOG_HEADER_SIZE  16384
-#define NGX_HTTP_BOG_MEMORY_SIZE                                              \
-    (NGX_HTTP_BOG_HEADER_SIZE + BOG_OAUTH_ANSWER_MAX)
 
 
 typedef struct ngx_http_bog_fetch_s  ngx_http_bog_fetch_t;
@@ -88,10 +86,11 @@ struct ngx_http_bog_fetch_s {
     ngx_http_upstream_conf_t   conf;
     ngx_event_get_peer_pt      get_peer;        /* of the upstream {} */
     bog_pool_t                 pool;
-    u_char                    *memory;          /* of the pool */
+    u_char                    *header;          /* of the answer, in the pool */
+    u_char                    *body;            /* in the pool, too */
     ngx_http_bog_answer_t      answer;
 
-    /* the result */
+    /* the result; the token is in the pool */
 
     bog_failure_t              failure;         /* none: there is a token */
     ngx_http_bog_new_token_t   token;

@@ -72,8 +72,9 @@ static void ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch);
 static void ngx_http_bog_resolve_choose(ngx_http_bog_fetch_t *fetch);
 
 
-static ngx_queue_t  ngx_http_bog_questions;      /* that have no answer yet */
-static ngx_queue_t  ngx_http_bog_resolve_fetches;  /* that wait for answers */
+static ngx_queue_t  ngx_http_bog_questions;     /* to the system, without an
+                                                   answer so far */
+static ngx_queue_t  ngx_http_bog_lookups;       /* fetches that wait for one */
 static ngx_fd_t     ngx_http_bog_pipe[2] = { -1, -1 };
 
 
@@ -236,7 +237,7 @@ ngx_http_bog_resolve_ask_system(ngx_http_bog_fetch_t *fetch)
         fetch->questions |= NGX_HTTP_BOG_RESOLVE_IPV4;
     }
 
-    ngx_queue_insert_tail(&ngx_http_bog_resolve_fetches, &fetch->queue);
+    ngx_queue_insert_tail(&ngx_http_bog_lookups, &fetch->queue);
 
     return NGX_OK;
 }
@@ -278,7 +279,7 @@ ngx_http_bog_resolve_open_pipe(void)
     }
 
     ngx_queue_init(&ngx_http_bog_questions);
-    ngx_queue_init(&ngx_http_bog_resolve_fetches);
+    ngx_queue_init(&ngx_http_bog_lookups);
 
     return NGX_OK;
 }
@@ -387,8 +388,8 @@ ngx_http_bog_resolve_pipe_handler(ngx_event_t *ev)
     {
         ngx_queue_remove(&question->queue);
 
-        for (q = ngx_queue_head(&ngx_http_bog_resolve_fetches);
-             q != ngx_queue_sentinel(&ngx_http_bog_resolve_fetches);
+        for (q = ngx_queue_head(&ngx_http_bog_lookups);
+             q != ngx_queue_sentinel(&ngx_http_bog_lookups);
              q = next)
         {
             next = ngx_queue_next(q);

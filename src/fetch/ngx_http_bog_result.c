@@ -75,9 +75,7 @@ ngx_http_bog_result_token(ngx_http_bog_fetch_t *fetch)
     rules.max_lifetime = (int64_t) account->max_lifetime;
     rules.default_lifetime = (int64_t) account->default_lifetime;
 
-    status = bog_oauth_answer(&answer,
-                              (char *) fetch->memory
-                              + NGX_HTTP_BOG_HEADER_SIZE,
+    status = bog_oauth_answer(&answer, (char *) fetch->body,
                               fetch->answer.body_len, &rules, &fetch->pool);
 
     if (status == BOG_ANSWER_OK
@@ -110,7 +108,8 @@ ngx_http_bog_result_token(ngx_http_bog_fetch_t *fetch)
     }
 
     if (answer.type_missing) {
-        level = fetch->record.policy.token.expires ? NGX_LOG_INFO : NGX_LOG_WARN;
+        level = fetch->record.policy.token.expires ? NGX_LOG_INFO
+                                                   : NGX_LOG_WARN;
 
         ngx_log_error(level, &fetch->log, 0,
                       "the answer has no \"token_type\"");
@@ -156,10 +155,8 @@ ngx_http_bog_result_error(ngx_http_bog_fetch_t *fetch)
                                      * (int64_t) 1000;
     }
 
-    fetch->code_len = bog_oauth_error(fetch->code,
-                              (char *) fetch->memory
-                              + NGX_HTTP_BOG_HEADER_SIZE,
-                              answer->body_len, &fetch->pool);
+    fetch->code_len = bog_oauth_error(fetch->code, (char *) fetch->body,
+                                      answer->body_len, &fetch->pool);
 
     if (fetch->failure.status == NGX_HTTP_UNAUTHORIZED) {
         fetch->failure.error = BOG_ERROR_REJECTED;

@@ -123,7 +123,7 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
 
     b = &u->buffer;
 
-    b->start = fetch->memory;
+    b->start = fetch->header;
     b->pos = b->start;
     b->last = b->start;
     b->end = b->start + NGX_HTTP_BOG_HEADER_SIZE;
