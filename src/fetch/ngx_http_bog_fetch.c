@@ -221,7 +221,7 @@ ngx_http_bog_fetch_create_request(ngx_http_bog_fetch_t *fetch)
     c->data = r;
     c->pool = r->pool;
 
-    /* nginx has set the level of the configuration */
+    /* nginx has set the level that is configured */
 
     c->log->log_level = level;
 
@@ -248,7 +248,7 @@ ngx_http_bog_fetch_create_request(ngx_http_bog_fetch_t *fetch)
     r->unparsed_uri = r->uri;
     r->write_event_handler = ngx_http_request_empty_handler;
 
-    /* the log phase is not run */
+    /* nginx runs no log phase */
 
     r->logged = 1;
 

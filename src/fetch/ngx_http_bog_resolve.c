@@ -76,6 +76,7 @@ static ngx_queue_t  ngx_http_bog_questions;     /* to the system, without an
                                                    answer so far */
 static ngx_queue_t  ngx_http_bog_lookups;       /* fetches that wait for one */
 static ngx_fd_t     ngx_http_bog_pipe[2] = { -1, -1 };
+static void        *ngx_http_bog_itself;        /* keeps the module loaded */
 
 
 void
@@ -275,7 +276,7 @@ ngx_http_bog_resolve_open_pipe(void)
      */
 
     if (dladdr(ngx_http_bog_pipe, &info)) {
-        (void) dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
+        ngx_http_bog_itself = dlopen(info.dli_fname, RTLD_LAZY|RTLD_NOLOAD);
     }
 
     ngx_queue_init(&ngx_http_bog_questions);
