@@ -5,12 +5,10 @@
 
 
 #include "ngx_http_bog_conf.h"
-#include "ngx_http_bog_filter.h"
-#include "ngx_http_bog_hold.h"
 #include "ngx_http_bog_manager.h"
+#include "ngx_http_bog_request.h"
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_status.h"
-#include "ngx_http_bog_variables.h"
 #include "ngx_http_bog_wake.h"
 
 

@@ -5,8 +5,14 @@
 
 
 #include "ngx_http_bog_compat.h"
-#include "ngx_http_bog_ctx.h"
-#include "ngx_http_bog_filter.h"
+#include "ngx_http_bog_request.h"
+
+
+/*
+ * What the API answers, and what our own 503 says.  nginx calls the header
+ * filter for each answer that it sends; other answers are checked when the
+ * request ends.  The filter never changes the answer of an upstream.
+ */
 
 
 /* the first filter of each chain; the links are in the filters themselves */
@@ -21,7 +27,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_bog_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_add_retry_after(ngx_http_request_t *r,
-    int64_t seconds);
+    ngx_uint_t seconds);
+static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -62,40 +69,13 @@ ngx_http_bog_filter(ngx_http_request_t *r)
 {
     ngx_http_bog_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
-
-    if (ctx == NULL) {
-        return ngx_http_bog_may_recover(r) ? ngx_http_bog_filter_answer(r)
-                                           : ngx_http_next_header_filter(r);
-    }
-
-    /* most answers say nothing new: the token is accepted, as it was before */
-
-    if (r->upstream
-        && r->upstream->headers_in.status_n < NGX_HTTP_BAD_REQUEST
-        && ctx->retry_after == 0
-        && ctx->token
-        && ngx_http_bog_source_accepted(ctx->source, ctx->token))
-    {
-        return ngx_http_next_header_filter(r);
-    }
-
-    return ngx_http_bog_filter_answer(r);
-}
-
-
-ngx_int_t
-ngx_http_bog_filter_answer(ngx_http_request_t *r)
-{
-    ngx_http_bog_ctx_t  *ctx;
-
     ctx = ngx_http_bog_find_ctx(r);
 
     if (ctx == NULL) {
         return ngx_http_next_header_filter(r);
     }
 
-    ngx_http_bog_check_answer(r, ctx);
+    ngx_http_bog_check_answer(ctx);
 
     /* an "error_page" with "=" in it leaves the status to its own answer */
 
@@ -111,7 +91,7 @@ ngx_http_bog_filter_answer(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_bog_add_retry_after(ngx_http_request_t *r, int64_t seconds)
+ngx_http_bog_add_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
 {
     u_char                     *p;
     ngx_table_elt_t            *h;
@@ -127,7 +107,7 @@ ngx_http_bog_add_retry_after(ngx_http_request_t *r, int64_t seconds)
         return v ? NGX_OK : NGX_ERROR;
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -142,7 +122,125 @@ ngx_http_bog_add_retry_after(ngx_http_request_t *r, int64_t seconds)
     h->hash = 1;
     ngx_str_set(&h->key, "Retry-After");
     h->value.data = p;
-    h->value.len = ngx_sprintf(p, "%L", seconds) - p;
+    h->value.len = ngx_sprintf(p, "%ui", seconds) - p;
 
     return NGX_OK;
+}
+
+
+/*
+ * Only the upstream of a request that has read the token says something of it:
+ * an answer from the cache does not, and a variable that is merely logged is
+ * read when all is over.
+ */
+
+void
+ngx_http_bog_check_answer(void *data)
+{
+    ngx_http_bog_ctx_t *ctx = data;
+
+    char                   *outcome;
+    ngx_uint_t              level, status;
+    ngx_http_request_t     *r;
+    ngx_http_upstream_t    *u;
+    ngx_http_bog_source_t  *source;
+
+    r = ctx->request;
+    u = r->upstream;
+
+    if (u == NULL || u == ctx->rejected_by || ctx->sent == NULL) {
+        return;
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    if (r->cached) {
+        return;
+    }
+
+#endif
+
+    source = ctx->source;
+    status = u->headers_in.status_n;
+
+    if (status < NGX_HTTP_BAD_REQUEST) {
+
+        if (status && !ngx_http_bog_source_accepted(source, ctx->sent)) {
+            ngx_http_bog_source_accept(source, ctx->sent);
+        }
+
+        return;
+    }
+
+    if (status != NGX_HTTP_UNAUTHORIZED && !ngx_http_bog_invalid_token(u)) {
+        return;
+    }
+
+    ctx->rejected_by = u;
+
+    ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
+
+    switch (ngx_http_bog_source_reject(source, ctx->sent)) {
+
+    case NGX_OK:
+        ngx_http_bog_metrics_count(source->slot->metrics.rejected);
+
+        level = NGX_LOG_WARN;
+        outcome = "is replaced";
+        break;
+
+    case NGX_DONE:
+        level = NGX_LOG_INFO;
+        outcome = "has been replaced already";
+        break;
+
+    default: /* NGX_DECLINED */
+        level = NGX_LOG_INFO;
+        outcome = "is kept";
+    }
+
+    ngx_log_error(level, r->connection->log, 0,
+                  "token \"%*s\" of client id \"%V\" was rejected, it %s",
+                  sizeof(ctx->sent->id), ctx->sent->id,
+                  &source->account->client_id, outcome);
+}
+
+
+/* RFC 6750, 3: WWW-Authenticate: Bearer realm="...", error="invalid_token" */
+
+static ngx_uint_t
+ngx_http_bog_invalid_token(ngx_http_upstream_t *u)
+{
+    u_char           *p, *last;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    static ngx_str_t  name = ngx_string("WWW-Authenticate");
+    static ngx_str_t  error = ngx_string("error=\"invalid_token\"");
+
+    for (part = &u->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len != name.len
+                || ngx_strncasecmp(h[i].key.data, name.data, name.len) != 0)
+            {
+                continue;
+            }
+
+            last = h[i].value.data + h[i].value.len;
+
+            p = ngx_strlcasestrn(h[i].value.data, last,
+                                 (u_char *) "bearer", 6 - 1);
+
+            if (p && ngx_strlcasestrn(p, last, error.data, error.len - 1)) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }

@@ -4,45 +4,54 @@
  */
 
 
-#include "ngx_http_bog_ctx.h"
-#include "ngx_http_bog_hold.h"
+#include "ngx_http_bog_request.h"
+
+
+/*
+ * A request without a token is held: nginx calls the phase handler, which adds
+ * a waiter to those of the source and sets a timer.  The source wakes the
+ * waiter, or the timer fires, and an event runs the phases again.  Nothing of a
+ * hold may outlive its request, and a request is resumed by an event of its
+ * own only, as what it does may end others.
+ */
 
 
 /* what holding leaves of a worker's connections, and of its descriptors */
 
 #define NGX_HTTP_BOG_SPARE  16
 
-/* milliseconds between two looks for a connection to go on with */
+/* milliseconds after which a resumption looks for free connections again */
 
 #define NGX_HTTP_BOG_LOOK   10
 
 
-static ngx_int_t ngx_http_bog_hold(ngx_http_request_t *r,
+static ngx_int_t ngx_http_bog_wait_for_token(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, bog_time_t *now);
-static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
-static ngx_http_bog_hold_t *ngx_http_bog_hold_create(ngx_http_request_t *r,
-    ngx_http_bog_ctx_t *ctx);
-static void ngx_http_bog_hold_test_writing(ngx_http_request_t *r);
-static void ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter,
-    ngx_int_t rc);
-static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
-static ngx_int_t ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx);
-static ngx_int_t ngx_http_bog_refuse(ngx_http_request_t *r,
+static ngx_int_t ngx_http_bog_do_without_token(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_http_bog_loc_conf_t *blcf, int64_t next,
     bog_time_t *now);
+static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
+static ngx_int_t ngx_http_bog_start_hold(ngx_http_request_t *r,
+    ngx_http_bog_ctx_t *ctx, ngx_msec_t left, bog_time_t *now);
+static void ngx_http_bog_test_writing(ngx_http_request_t *r);
+static void ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter,
+    ngx_int_t rc);
+static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
+static void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
+    ngx_http_bog_hold_result_e result);
 
 
 ngx_int_t
 ngx_http_bog_hold_handler(ngx_http_request_t *r)
 {
-    int64_t                   next;
+    ngx_int_t                 rc;
     bog_time_t                now;
     ngx_http_bog_ctx_t       *ctx;
     ngx_http_bog_loc_conf_t  *blcf;
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    /* before another upstream takes the place of the one that has answered */
+    /* checks the answer of an upstream before another one takes its place */
 
     ctx = ngx_http_bog_find_ctx(r);
 
@@ -51,7 +60,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
         /* a token that was read elsewhere is not what this location sends */
 
         if (ctx) {
-            ctx->given = 0;
+            ctx->sent = NULL;
         }
 
         return NGX_DECLINED;
@@ -63,63 +72,73 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 
     ngx_http_bog_now(&now);
 
-    /* most requests need nothing until they are given the token */
+    /* most requests need nothing until they read the token */
 
     if (ctx == NULL && ngx_http_bog_source_fresh(blcf->source, &now)) {
         return NGX_DECLINED;
     }
 
-    ctx = ngx_http_bog_get_ctx(r, blcf->source, &now);
+    ctx = ngx_http_bog_get_ctx(r, blcf->source);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->hold && ctx->hold->waiting) {
+    if (ctx->hold && ctx->hold->event.timer_set) {
         return NGX_AGAIN;
     }
 
-    if (ctx->redirected || ctx->token == NULL
-        || !bog_times_valid(&ctx->token->times, &now)
-        || ngx_http_bog_source_rejected(ctx->source, ctx->token))
-    {
-        ctx->redirected = 0;
-        ngx_http_bog_fill_ctx(ctx, &now, 0);
+    /* a token that this location has read is sent, as long as it is usable */
+
+    if (ctx->sent == NULL || !ngx_http_bog_ctx_usable(ctx, &now)) {
+        ngx_http_bog_take_token(ctx, ngx_http_bog_source_token(ctx->source,
+                                                               &now));
     }
 
-    if (ctx->token) {
-        return ngx_http_bog_pass(ctx);
+    if (ctx->token == NULL) {
+        rc = ngx_http_bog_wait_for_token(r, ctx, blcf, &now);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
-    if (ctx->hold && ctx->hold->resumed && ctx->hold->outcome != NGX_OK) {
-        ctx->hold->resumed = 0;
-        next = bog_policy_next(&ctx->source->record.policy, &now);
+    ctx->failed = 0;
 
-        return ngx_http_bog_refuse(r, ctx, blcf, next, &now);
-    }
+    /* an earlier location may have answered 503 */
 
-    return ngx_http_bog_hold(r, ctx, blcf, &now);
+    ctx->retry_after = 0;
+
+    return NGX_DECLINED;
 }
 
 
+/* returns NGX_OK where there is a token after all, else what nginx is told */
+
 static ngx_int_t
-ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
+ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_loc_conf_t *blcf, bog_time_t *now)
 {
-    char                 *limit;
-    int64_t               next;
-    ngx_msec_t            left;
-    ngx_http_bog_hold_t  *hold;
+    char           *limit;
+    int64_t         next;
+    ngx_msec_t      left;
 
-    static time_t         logged;
+    static time_t   logged;
+
+    if (ctx->failed) {
+        ctx->failed = 0;
+        next = bog_policy_next(&ctx->source->record.policy, now);
+
+        return ngx_http_bog_do_without_token(r, ctx, blcf, next, now);
+    }
 
     next = ngx_http_bog_source_demand(ctx->source, now);
 
-    /* another worker may have published it since we looked */
+    /* another worker may have published a token in the meantime */
 
-    ngx_http_bog_fill_ctx(ctx, now, 0);
+    ngx_http_bog_take_token(ctx, ngx_http_bog_source_token(ctx->source, now));
 
     if (ctx->token) {
-        return ngx_http_bog_pass(ctx);
+        return NGX_OK;
     }
 
     /* a request that is passed from location to location waits once */
@@ -128,57 +147,73 @@ ngx_http_bog_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
                                             : 0;
 
     if (left == 0 || next - now->mono > (int64_t) left) {
-        return ngx_http_bog_refuse(r, ctx, blcf, next, now);
+        return ngx_http_bog_do_without_token(r, ctx, blcf, next, now);
     }
 
     limit = ngx_http_bog_hold_limit(r->connection);
 
-    if (limit) {
-
-        if (logged != ngx_time()) {
-            logged = ngx_time();
-
-            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                          "%ui requests are held and no more can be, "
-                          "increase \"%s\"",
-                          ngx_http_bog_metrics_holding(
-                                           &ctx->source->slot->metrics),
-                          limit);
-        }
-
-        return ngx_http_bog_refuse(r, ctx, blcf, now->mono, now);
+    if (limit == NULL) {
+        return ngx_http_bog_start_hold(r, ctx, left, now);
     }
 
-    hold = ngx_http_bog_hold_create(r, ctx);
-    if (hold == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (logged != ngx_time()) {
+        logged = ngx_time();
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "%ui requests are held and no more can be, "
+                      "increase \"%s\"",
+                      ngx_http_bog_metrics_holding(
+                                               &ctx->source->slot->metrics),
+                      limit);
     }
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "bog hold: %M", left);
+    return ngx_http_bog_do_without_token(r, ctx, blcf, now->mono, now);
+}
 
-    hold->waiting = 1;
-    hold->resumed = 0;
-    hold->began = ngx_current_msec;
-    hold->result = NGX_HTTP_BOG_HOLD_ABORTED;
 
-    hold->waiter.deadline = now->mono + (int64_t) left;
+/* the same for a request that is not held, or not any more */
 
-    ngx_add_timer(&hold->event, left);
+static ngx_int_t
+ngx_http_bog_do_without_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
+    ngx_http_bog_loc_conf_t *blcf, int64_t next, bog_time_t *now)
+{
+    /* a token that the API has rejected is better than none */
 
-    ngx_http_bog_metrics_hold(&hold->source->slot->metrics);
-    ngx_http_bog_source_wait(hold->source, &hold->waiter);
+    ngx_http_bog_take_token(ctx, ngx_http_bog_source_any_token(ctx->source,
+                                                               now));
 
-    return NGX_AGAIN;
+    if (ctx->token) {
+        return NGX_OK;
+    }
+
+    /* count the request once, though its next location may answer 503 too */
+
+    if (!(ctx->counted & (1 << blcf->token))) {
+        ctx->counted |= 1 << blcf->token;
+        ngx_http_bog_metrics_count(
+                          ctx->source->slot->metrics.without[blcf->token]);
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "no token for client id \"%V\" after %M ms",
+                  &ctx->source->account->client_id, ctx->held);
+
+    if (blcf->token == NGX_HTTP_BOG_OPTIONAL) {
+        return NGX_DECLINED;
+    }
+
+    ctx->retry_after = (ngx_max(next - now->mono, 1) + 999) / 1000;
+
+    return NGX_HTTP_SERVICE_UNAVAILABLE;
 }
 
 
 /*
- * Returns the directive that keeps the request from being held, or NULL.  When
- * a sixteenth of its connections is free, nginx begins to close idle and new
- * ones.  So holding does not use that sixteenth, and such connections count as
- * free.  A request whose descriptor has one of the highest numbers is not held:
- * this needs no system call.
+ * Returns the directive whose value keeps the request from being held, or NULL.
+ * When less than a sixteenth of its connections is free, nginx begins to close
+ * idle ones and new ones.  So holding leaves that sixteenth, and idle
+ * connections count as free.  The kernel gives the lowest free descriptor, so
+ * that of the client tells how many are in use, without a system call.
  */
 
 static char *
@@ -210,74 +245,79 @@ ngx_http_bog_hold_limit(ngx_connection_t *c)
 }
 
 
-/* prepares the hold, one for all of a request, and watches the client */
-
-static ngx_http_bog_hold_t *
-ngx_http_bog_hold_create(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx)
+static ngx_int_t
+ngx_http_bog_start_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
+    ngx_msec_t left, bog_time_t *now)
 {
     ngx_event_t          *rev;
     ngx_http_cleanup_t   *cln;
     ngx_http_bog_hold_t  *hold;
 
-    hold = ctx->hold;
-
-    if (hold == NULL) {
+    if (ctx->hold == NULL) {
         cln = ngx_http_cleanup_add(r, sizeof(ngx_http_bog_hold_t));
         if (cln == NULL) {
-            return NULL;
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        cln->handler = ngx_http_bog_leave;
+        cln->handler = ngx_http_bog_abort_hold;
 
-        hold = cln->data;
-        ngx_memzero(hold, sizeof(ngx_http_bog_hold_t));
-
-        hold->ctx = ctx;
-        hold->request = r;
-        hold->ident = (ngx_socket_t) -1;
-
-        hold->event.handler = ngx_http_bog_hold_event_handler;
-        hold->event.data = hold;
-        hold->event.log = r->connection->log;
-
-        hold->waiter.handler = ngx_http_bog_hold_waiter_handler;
-
-        ctx->hold = hold;
+        ctx->hold = cln->data;
+        ngx_memzero(ctx->hold, sizeof(ngx_http_bog_hold_t));
     }
-
-    hold->source = ctx->source;
-
-    r->write_event_handler = ngx_http_request_empty_handler;
 
     /*
      * The connection is the active request's to read.  A "post_action" is for
      * a client that has its answer, and may have left.
      */
 
-    if (r != r->connection->data || r->post_action) {
-        return hold;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (r == r->connection->data && !r->post_action) {
+        rev = r->connection->read;
+
+        if (rev->ready) {
+            ngx_post_event(rev, &ngx_posted_events);
+
+        } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        r->read_event_handler = ngx_http_test_reading;
+        r->write_event_handler = ngx_http_bog_test_writing;
     }
 
-    rev = r->connection->read;
+    hold = ctx->hold;
 
-    if (rev->ready) {
-        ngx_post_event(rev, &ngx_posted_events);
+    hold->ctx = ctx;
+    hold->request = r;
+    hold->source = ctx->source;
+    hold->ident = (ngx_socket_t) -1;
 
-    } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
-        return NULL;
-    }
+    hold->event.handler = ngx_http_bog_hold_event_handler;
+    hold->event.data = hold;
+    hold->event.log = r->connection->log;
 
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_bog_hold_test_writing;
+    hold->waiter.handler = ngx_http_bog_waiter_handler;
+    hold->waiter.deadline = now->mono + (int64_t) left;
 
-    return hold;
+    hold->start = ngx_current_msec;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "bog hold: %M", left);
+
+    ngx_add_timer(&hold->event, left);
+
+    ngx_http_bog_metrics_hold(&hold->source->slot->metrics);
+    ngx_http_bog_source_wait(hold->source, &hold->waiter);
+
+    return NGX_AGAIN;
 }
 
 
 /* an HTTP/3 client that wants no answer any more stops the other direction */
 
 static void
-ngx_http_bog_hold_test_writing(ngx_http_request_t *r)
+ngx_http_bog_test_writing(ngx_http_request_t *r)
 {
     if (r->connection->write->error) {
         r->connection->error = 1;
@@ -286,13 +326,8 @@ ngx_http_bog_hold_test_writing(ngx_http_request_t *r)
 }
 
 
-/*
- * Requests are resumed one by one, each from an event of its own: what one
- * does may end another.
- */
-
 static void
-ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
+ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 {
     ngx_http_bog_hold_t  *hold;
 
@@ -308,31 +343,43 @@ ngx_http_bog_hold_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t         *c;
-    ngx_http_request_t       *r;
-    ngx_http_bog_hold_t      *hold;
-    ngx_http_bog_loc_conf_t  *blcf;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_bog_ctx_t          *ctx;
+    ngx_http_bog_hold_t         *hold;
+    ngx_http_bog_loc_conf_t     *blcf;
+    ngx_http_bog_hold_result_e   result;
 
     hold = ev->data;
+    ctx = hold->ctx;
     r = hold->request;
     c = r->connection;
 
-    if (ngx_http_get_module_ctx(r, ngx_http_bog_module) != hold->ctx) {
+    if (ngx_http_get_module_ctx(r, ngx_http_bog_module) != ctx) {
 
-        /* redirected, and our handler has not been reached again yet */
+        /* redirected to a location that has not run our handler yet */
 
-        ngx_http_bog_leave(hold);
+        ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);
         return;
+    }
+
+    if (hold->waiter.queued) {
+        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
+
+    } else if (hold->outcome == NGX_OK) {
+        result = NGX_HTTP_BOG_HOLD_TOKEN;
+
+    } else {
+        result = NGX_HTTP_BOG_HOLD_FAILURE;
     }
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    if (!hold->waiter.queued && hold->outcome == NGX_OK
-        && hold->ctx->held + (ngx_current_msec - hold->began)
-           < blcf->wait_timeout
+    if (result == NGX_HTTP_BOG_HOLD_TOKEN
+        && ctx->held + (ngx_current_msec - hold->start) < blcf->wait_timeout
         && ngx_http_bog_hold_limit(c))
     {
-        /* the requests that went on before it free their connections soon */
+        /* the requests that were resumed before free their connections soon */
 
         if (ev->timer_set) {
             ngx_del_timer(ev);
@@ -344,26 +391,13 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    if (hold->waiter.queued) {
+    ngx_http_bog_end_hold(hold, result);
 
-        /* the deadline */
-
-        hold->result = NGX_HTTP_BOG_HOLD_TIMEOUT;
-        hold->outcome = NGX_ERROR;
-
-    } else {
-        hold->result = (hold->outcome == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
-                                                 : NGX_HTTP_BOG_HOLD_FAILURE;
-    }
-
-    ev->timedout = 0;
-
-    hold->resumed = 1;
-
-    ngx_http_bog_leave(hold);
+    ctx->failed = (result != NGX_HTTP_BOG_HOLD_TOKEN);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "bog resume: %i, held: %M", hold->outcome, hold->ctx->held);
+                   "bog resume: %i, held: %M",
+                   ctx->failed ? NGX_ERROR : NGX_OK, ctx->held);
 
     if (r == c->data) {
         r->read_event_handler = ngx_http_block_reading;
@@ -382,50 +416,35 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 }
 
 
-static ngx_int_t
-ngx_http_bog_pass(ngx_http_bog_ctx_t *ctx)
+void
+ngx_http_bog_abort_hold(void *data)
 {
-    if (ctx->hold) {
-        ctx->hold->resumed = 0;
+    ngx_http_bog_hold_t *hold = data;
+
+    if (hold->event.timer_set) {
+        ngx_http_bog_end_hold(hold, NGX_HTTP_BOG_HOLD_ABORTED);
     }
-
-    /* an earlier location may have refused the request */
-
-    ctx->retry_after = 0;
-
-    return NGX_DECLINED;
 }
 
 
-static ngx_int_t
-ngx_http_bog_refuse(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
-    ngx_http_bog_loc_conf_t *blcf, int64_t next, bog_time_t *now)
+static void
+ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
+    ngx_http_bog_hold_result_e result)
 {
-    /* a token that the API has rejected is better than none */
+    ngx_msec_t  ms;
 
-    ngx_http_bog_fill_ctx(ctx, now, 1);
+    ms = ngx_current_msec - hold->start;
+    hold->ctx->held += ms;
 
-    if (ctx->token) {
-        return ngx_http_bog_pass(ctx);
+    ngx_http_bog_metrics_held(&hold->source->slot->metrics, result, ms);
+
+    if (hold->event.timer_set) {
+        ngx_del_timer(&hold->event);
     }
 
-    /* count the request once, though its next location may refuse it too */
-
-    if (!(ctx->refused & (1 << blcf->token))) {
-        ctx->refused |= 1 << blcf->token;
-        ngx_http_bog_metrics_count(
-                          ctx->source->slot->metrics.without[blcf->token]);
+    if (hold->event.posted) {
+        ngx_delete_posted_event(&hold->event);
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "no token for client id \"%V\" after %M ms",
-                  &ctx->source->account->client_id, ctx->held);
-
-    if (blcf->token == NGX_HTTP_BOG_OPTIONAL) {
-        return NGX_DECLINED;
-    }
-
-    ctx->retry_after = (ngx_max(next - now->mono, 1) + 999) / 1000;
-
-    return NGX_HTTP_SERVICE_UNAVAILABLE;
+    ngx_http_bog_source_leave(hold->source, &hold->waiter);
 }

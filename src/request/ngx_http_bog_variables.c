@@ -4,47 +4,53 @@
  */
 
 
-#include "ngx_http_bog_ctx.h"
-#include "ngx_http_bog_variables.h"
+#include "ngx_http_bog_request.h"
 
 
-static ngx_http_bog_view_t *ngx_http_bog_variable_view(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, bog_time_t *now);
-static void ngx_http_bog_variable_set(ngx_http_variable_value_t *v,
+/*
+ * The variables $bog_*.  nginx calls a get handler each time that it evaluates
+ * a value.  What the handlers say comes from the context of the request, which
+ * stays as it is to the end of the event.
+ */
+
+
+static ngx_int_t ngx_http_bog_bearer_token_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_token_state_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_token_expires_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_token_id_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_token_error_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_set_value(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
-static ngx_int_t ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_variable_state(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_variable_expires(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_variable_id(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_variable_error(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_variable_hold_time(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 
+
+/* none is cacheable: an empty value that "set" has read must not stay */
 
 static ngx_http_variable_t  ngx_http_bog_vars[] = {
 
     { ngx_string(NGX_HTTP_BOG_BEARER_TOKEN), NULL,
-      ngx_http_bog_variable_bearer_token, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_bearer_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("bog_token_state"), NULL,
-      ngx_http_bog_variable_state, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_token_state_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("bog_token_expires"), NULL,
-      ngx_http_bog_variable_expires, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_token_expires_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("bog_token_id"), NULL,
-      ngx_http_bog_variable_id, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_token_id_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("bog_token_error"), NULL,
-      ngx_http_bog_variable_error, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_token_error_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("bog_hold_time"), NULL,
-      ngx_http_bog_variable_hold_time, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_bog_hold_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -69,153 +75,121 @@ ngx_http_bog_add_variables(ngx_conf_t *cf)
 }
 
 
-/* returns NULL, and v without a value, in a location that takes no part */
-
-static ngx_http_bog_view_t *
-ngx_http_bog_variable_view(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, bog_time_t *now)
+static ngx_int_t
+ngx_http_bog_bearer_token_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_http_bog_ctx_t       *ctx;
-    ngx_http_bog_loc_conf_t  *blcf;
+    ngx_http_bog_ctx_t  *ctx;
 
-    v->not_found = 1;
+    ctx = ngx_http_bog_look_up(r, 1);
 
-    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
-
-    if (blcf->source == NULL) {
-        return NULL;
+    if (ctx == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
     }
 
-    ngx_http_bog_now(now);
+    ctx->sent = ctx->token;
 
-    ctx = ngx_http_bog_get_ctx(r, blcf->source, now);
+    if (ctx->token == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
+    }
 
-    return ctx ? ngx_http_bog_view_ctx(ctx) : NULL;
-}
-
-
-static void
-ngx_http_bog_variable_set(ngx_http_variable_value_t *v, u_char *data,
-    size_t len)
-{
-    v->data = data;
-    v->len = len;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
+    return ngx_http_bog_set_value(v, ctx->token->data, ctx->token->len);
 }
 
 
 static ngx_int_t
-ngx_http_bog_variable_bearer_token(ngx_http_request_t *r,
+ngx_http_bog_token_state_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_http_bog_token_t     *token;
-    ngx_http_bog_loc_conf_t  *blcf;
+    bog_time_t           now;
+    ngx_str_t            state;
+    ngx_http_bog_ctx_t  *ctx;
 
-    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+    ctx = ngx_http_bog_look_up(r, 0);
 
-    token = blcf->source ? ngx_http_bog_give_token(r, blcf->source) : NULL;
+    ngx_http_bog_now(&now);
 
-    if (token) {
-        ngx_http_bog_variable_set(v, token->data, token->len);
-
-    } else {
-        v->not_found = 1;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_bog_variable_state(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    bog_time_t            now;
-    ngx_str_t             state;
-    ngx_http_bog_view_t  *view;
-
-    view = ngx_http_bog_variable_view(r, v, &now);
-
-    if (view == NULL) {
+    if (ctx == NULL) {
         ngx_str_set(&state, "off");
 
-    } else if (view->token == NULL) {
+    } else if (ctx->described == NULL) {
         ngx_str_set(&state, "missing");
 
-    } else if (bog_times_refreshing(&view->token->times, &now)) {
+    } else if (bog_times_refreshing(&ctx->described->times, &now)) {
         ngx_str_set(&state, "refreshing");
 
     } else {
         ngx_str_set(&state, "valid");
     }
 
-    ngx_http_bog_variable_set(v, state.data, state.len);
-
-    return NGX_OK;
+    return ngx_http_bog_set_value(v, state.data, state.len);
 }
 
 
 static ngx_int_t
-ngx_http_bog_variable_expires(ngx_http_request_t *r,
+ngx_http_bog_token_expires_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                *p;
-    int64_t                left;
-    bog_time_t             now;
-    ngx_http_bog_view_t   *view;
+    u_char              *p;
+    int64_t              left;
+    bog_time_t           now;
+    ngx_http_bog_ctx_t  *ctx;
 
-    view = ngx_http_bog_variable_view(r, v, &now);
+    ctx = ngx_http_bog_look_up(r, 0);
 
-    if (view == NULL || view->token == NULL) {
-        return NGX_OK;
+    if (ctx == NULL || ctx->described == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
     }
-
-    left = bog_times_left(&view->token->times, &now);
-    left = ngx_max(left, 0);
 
     p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%L", left / 1000) - p);
+    ngx_http_bog_now(&now);
 
-    return NGX_OK;
+    left = bog_times_left(&ctx->described->times, &now);
+    left = ngx_max(left, 0);
+
+    return ngx_http_bog_set_value(v, p, ngx_sprintf(p, "%L", left / 1000) - p);
 }
 
 
 static ngx_int_t
-ngx_http_bog_variable_id(ngx_http_request_t *r,
+ngx_http_bog_token_id_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    bog_time_t            now;
-    ngx_http_bog_view_t  *view;
+    ngx_http_bog_ctx_t  *ctx;
 
-    view = ngx_http_bog_variable_view(r, v, &now);
+    ctx = ngx_http_bog_look_up(r, 0);
 
-    if (view && view->token) {
-        ngx_http_bog_variable_set(v, view->token->id,
-                                  sizeof(view->token->id));
+    if (ctx == NULL || ctx->described == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
     }
 
-    return NGX_OK;
+    return ngx_http_bog_set_value(v, ctx->described->id,
+                                  sizeof(ctx->described->id));
 }
 
 
 static ngx_int_t
-ngx_http_bog_variable_error(ngx_http_request_t *r,
+ngx_http_bog_token_error_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char               *p, *last;
-    bog_time_t            now;
-    ngx_http_bog_view_t  *view;
+    u_char              *p, *last;
+    bog_policy_t        *policy;
+    ngx_http_bog_ctx_t  *ctx;
 
-    view = ngx_http_bog_variable_view(r, v, &now);
+    ctx = ngx_http_bog_look_up(r, 0);
 
-    if (view == NULL || view->error == BOG_ERROR_NONE) {
-        return NGX_OK;
+    if (ctx == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
+    }
+
+    policy = &ctx->source->record.policy;
+
+    if (policy->error == BOG_ERROR_NONE) {
+        return ngx_http_bog_set_value(v, NULL, 0);
     }
 
     p = ngx_pnalloc(r->pool, NGX_HTTP_BOG_CLASS_LEN);
@@ -223,19 +197,17 @@ ngx_http_bog_variable_error(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    last = ngx_http_bog_error_class(p, view->error, view->status);
+    last = ngx_http_bog_error_class(p, policy->error, policy->status);
 
-    ngx_http_bog_variable_set(v, p, last - p);
-
-    return NGX_OK;
+    return ngx_http_bog_set_value(v, p, last - p);
 }
 
 
 static ngx_int_t
-ngx_http_bog_variable_hold_time(ngx_http_request_t *r,
+ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char              *p;
+    u_char              *p, *last;
     ngx_msec_t           ms;
     ngx_http_bog_ctx_t  *ctx;
 
@@ -248,9 +220,22 @@ ngx_http_bog_variable_hold_time(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ngx_http_bog_variable_set(v, p, ngx_sprintf(p, "%T.%03M",
-                                                (time_t) ms / 1000, ms % 1000)
-                                    - p);
+    last = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000);
+
+    return ngx_http_bog_set_value(v, p, last - p);
+}
+
+
+/* a variable without a value has no data */
+
+static ngx_int_t
+ngx_http_bog_set_value(ngx_http_variable_value_t *v, u_char *data, size_t len)
+{
+    v->data = data;
+    v->len = len;
+    v->valid = (data != NULL);
+    v->no_cacheable = 0;
+    v->not_found = (data == NULL);
 
     return NGX_OK;
 }

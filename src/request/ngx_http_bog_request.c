@@ -1,0 +1,270 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#include "ngx_http_bog_request.h"
+
+
+/*
+ * The context of a client request: which token it has.  The phase handler, the
+ * variables and the filter ask for it.  What it says must not change while
+ * nginx evaluates a value, and a token must stay in memory as long as the pool
+ * of a request that had it.
+ */
+
+
+static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx);
+static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
+    ngx_http_bog_token_t *token);
+static void ngx_http_bog_ctx_cleanup(void *data);
+static void ngx_http_bog_token_cleanup(void *data);
+
+
+ngx_http_bog_ctx_t *
+ngx_http_bog_recover_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+    ngx_http_bog_ctx_t  *ctx;
+
+    /* the cleanup begins the context, and its pool is that of subrequests too */
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        ctx = (ngx_http_bog_ctx_t *) cln;
+
+        if (cln->handler == ngx_http_bog_ctx_cleanup && ctx->request == r) {
+            break;
+        }
+    }
+
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
+
+    /* the waiter would run the phases a second time */
+
+    if (ctx->hold) {
+        ngx_http_bog_abort_hold(ctx->hold);
+    }
+
+    /* the API may have rejected the token by an answer that was not sent on */
+
+    ngx_http_bog_check_answer(ctx);
+
+    /* the new location has not read the token yet */
+
+    ctx->sent = NULL;
+    ctx->looked_up = 0;
+
+    if (r->post_action) {
+        (void) ngx_http_bog_check_at_end(ctx);
+    }
+
+    return ctx;
+}
+
+
+ngx_http_bog_ctx_t *
+ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_bog_find_ctx(r);
+
+    if (ctx == NULL) {
+        ctx = ngx_http_bog_create_ctx(r);
+        if (ctx == NULL) {
+            return NULL;
+        }
+    }
+
+    if (ctx->source != source) {
+        ctx->source = source;
+        ctx->token = NULL;
+        ctx->sent = NULL;
+        ctx->looked_up = 0;
+        ctx->counted = 0;
+    }
+
+    return ctx;
+}
+
+
+/*
+ * The context lives as long as the pool: the access log, which may name the
+ * token, is written after the request's own cleanups have run.  The cleanup is
+ * a part of the context, as nearly all requests need both.
+ */
+
+static ngx_http_bog_ctx_t *
+ngx_http_bog_create_ctx(ngx_http_request_t *r)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_bog_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     ctx->cleanup.data = NULL;
+     *     ctx->source = NULL;
+     */
+
+    ctx->cleanup.handler = ngx_http_bog_ctx_cleanup;
+    ctx->cleanup.next = r->pool->cleanup;
+
+    r->pool->cleanup = &ctx->cleanup;
+
+    ctx->request = r;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
+
+    if ((r->post_action || r != r->main)
+        && ngx_http_bog_check_at_end(ctx) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return ctx;
+}
+
+
+/*
+ * Our filter does not see all answers: a "post_action" sends no header, and the
+ * slice filter, which comes before ours, lets no 401 of its subrequests pass.
+ */
+
+static ngx_int_t
+ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx)
+{
+    ngx_http_cleanup_t  *cln;
+
+    cln = ngx_http_cleanup_add(ctx->request, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_bog_check_answer;
+    cln->data = ctx;
+
+    return NGX_OK;
+}
+
+
+ngx_http_bog_ctx_t *
+ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
+{
+    bog_time_t                now;
+    ngx_http_bog_ctx_t       *ctx;
+    ngx_http_bog_source_t    *source;
+    ngx_http_bog_loc_conf_t  *blcf;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    source = blcf->source;
+
+    if (source == NULL) {
+        return NULL;
+    }
+
+    ctx = ngx_http_bog_get_ctx(r, source);
+
+    if (ctx == NULL || ctx->looked_up == ngx_current_msec) {
+        return ctx;
+    }
+
+    ngx_http_bog_now(&now);
+
+    if (!ngx_http_bog_ctx_usable(ctx, &now)) {
+        ngx_http_bog_set_token(ctx, ngx_http_bog_source_fresh(source, &now)
+                             ? source->fresh
+                             : ngx_http_bog_source_any_token(source, &now));
+    }
+
+    ctx->described = (bearer || ctx->sent == NULL) ? ctx->token : ctx->sent;
+    ctx->looked_up = ngx_current_msec;
+
+    return ctx;
+}
+
+
+ngx_uint_t
+ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+{
+    return ctx->token
+           && bog_times_valid(&ctx->token->times, now)
+           && !ngx_http_bog_source_rejected(ctx->source, ctx->token);
+}
+
+
+void
+ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
+{
+    ngx_http_bog_set_token(ctx, token);
+
+    if (ctx->sent != ctx->token) {
+        ctx->sent = NULL;
+    }
+
+    ctx->described = ctx->token;
+    ctx->looked_up = ngx_current_msec;
+}
+
+
+/*
+ * The references stay until the pool is destroyed: a regular expression does
+ * not copy what it captures of a token, and its captures may be read when the
+ * request has another one.
+ */
+
+static void
+ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (token == NULL || token == ctx->token) {
+        ctx->token = token;
+        return;
+    }
+
+    cln = &ctx->cleanup;
+
+    if (cln->data) {
+        cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+        if (cln == NULL) {
+            ctx->token = NULL;
+            return;
+        }
+
+        cln->handler = ngx_http_bog_token_cleanup;
+    }
+
+    cln->data = token;
+    token->refs++;
+
+    ctx->token = token;
+}
+
+
+static void
+ngx_http_bog_ctx_cleanup(void *data)
+{
+    if (data) {
+        ngx_http_bog_token_free(data);
+    }
+}
+
+
+static void
+ngx_http_bog_token_cleanup(void *data)
+{
+    ngx_http_bog_token_free(data);
+}

@@ -1,0 +1,160 @@
+
+/*
+ * Copyright (C) The nginx-bog authors
+ */
+
+
+#ifndef _NGX_HTTP_BOG_REQUEST_H_INCLUDED_
+#define _NGX_HTTP_BOG_REQUEST_H_INCLUDED_
+
+
+#include "ngx_http_bog_conf.h"
+#include "ngx_http_bog_source.h"
+
+
+typedef struct ngx_http_bog_ctx_s  ngx_http_bog_ctx_t;
+
+
+/* A hold.  Few requests have one, so it is not a part of the context. */
+
+typedef struct {
+    ngx_http_bog_ctx_t       *ctx;
+    ngx_http_request_t       *request;
+    ngx_http_bog_source_t    *source;
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_socket_t              ident;
+
+    ngx_event_t               event;        /* its timer is set while the
+                                               request is held */
+    ngx_http_bog_waiter_t     waiter;
+    ngx_int_t                 outcome;      /* what the waiter was told */
+    ngx_msec_t                start;
+} ngx_http_bog_hold_t;
+
+
+/*
+ * What a request knows of its token.  It is looked up once in an event, as
+ * nginx evaluates each value twice, for its length and for its copy.
+ *
+ *                                           token    sent    described
+ *
+ *   nothing was read in this location       any      NULL    any
+ *   A was looked up                         A        NULL    A
+ *   $bog_bearer_token was read              A        A       A
+ *   A has ended or was rejected, and
+ *     another variable is read first        B        A       A
+ *     then $bog_bearer_token in that event  B        B       A
+ *     $bog_bearer_token is read first       B        B       B
+ *
+ * B is NULL where there is no token.
+ */
+
+struct ngx_http_bog_ctx_s {
+    ngx_pool_cleanup_t        cleanup;      /* drops the first token */
+    ngx_http_request_t       *request;
+    ngx_http_bog_source_t    *source;
+
+    ngx_http_bog_token_t     *token;        /* for $bog_bearer_token */
+    ngx_http_bog_token_t     *sent;         /* what it was when last read: the
+                                               API may answer 401 to this */
+    ngx_http_bog_token_t     *described;    /* by the other variables */
+    ngx_msec_t                looked_up;    /* when all this was, or 0 */
+
+    ngx_http_bog_hold_t      *hold;         /* the last one, or NULL */
+    ngx_msec_t                held;         /* so far, in all holds */
+
+    ngx_http_upstream_t      *rejected_by;  /* its 401 was dealt with */
+    ngx_uint_t                retry_after;  /* seconds; 0: no 503 of ours */
+
+    unsigned                  counted:NGX_HTTP_BOG_OFF;
+                                            /* as without a token, by
+                                               "bog_token" */
+    unsigned                  failed:1;     /* the hold ended without one */
+};
+
+
+/*
+ * Returns the request's context, or NULL where there is none yet.  An internal
+ * redirect clears the contexts of all modules, and so does a filter that sends
+ * an error in place of the answer: then ours is found again.
+ */
+static ngx_inline ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(
+    ngx_http_request_t *r);
+ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
+
+/*
+ * Returns the request's context, a new one where there is none yet, for a
+ * location that has this source.  NULL where memory is out.
+ */
+ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
+    ngx_http_bog_source_t *source);
+
+/*
+ * The same for a variable, with "bearer" for $bog_bearer_token: looks the token
+ * up, unless that was done in this event.  A token stays as long as it is
+ * usable; where there is no other, one that the API has rejected is taken.
+ * NULL also in a location without a source.
+ */
+ngx_http_bog_ctx_t *ngx_http_bog_look_up(ngx_http_request_t *r,
+    ngx_uint_t bearer);
+
+/* Says whether the token is valid, and the API has not rejected it. */
+ngx_uint_t ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+
+/*
+ * Makes a token of the source, or NULL, that of the request, with a reference
+ * of its own.
+ */
+void ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx,
+    ngx_http_bog_token_t *token);
+
+/*
+ * The PRECONTENT handler: lets a request pass that has a token or needs none,
+ * and holds the others.
+ */
+ngx_int_t ngx_http_bog_hold_handler(ngx_http_request_t *r);
+
+/* A cleanup handler: ends the hold, if the request is still held. */
+void ngx_http_bog_abort_hold(void *hold);
+
+/*
+ * A cleanup handler, too: tells the source whether the API has accepted or
+ * rejected the token that the request was sent with, if its upstream has
+ * answered.
+ */
+void ngx_http_bog_check_answer(void *ctx);
+
+/* Adds the header filter, which checks the answers that are sent. */
+void ngx_http_bog_filter_init(void);
+
+/*
+ * nginx makes its chains of filters anew while it configures, in variables that
+ * all configurations have in common.  Where that fails in the middle, the old
+ * configuration goes on, and a worker that is started later would lack the
+ * filters that were still to come.  So the chains are kept before, and are put
+ * back if we refuse the new configuration.
+ */
+void ngx_http_bog_filter_keep(void);
+void ngx_http_bog_filter_put_back(void);
+
+/* Adds the variables $bog_*. */
+ngx_int_t ngx_http_bog_add_variables(ngx_conf_t *cf);
+
+
+static ngx_inline ngx_http_bog_ctx_t *
+ngx_http_bog_find_ctx(ngx_http_request_t *r)
+{
+    ngx_http_bog_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_bog_module);
+
+    if (ctx || !(r->internal || r->filter_finalize)) {
+        return ctx;
+    }
+
+    return ngx_http_bog_recover_ctx(r);
+}
+
+
+#endif /* _NGX_HTTP_BOG_REQUEST_H_INCLUDED_ */
