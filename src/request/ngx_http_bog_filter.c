@@ -75,6 +75,17 @@ ngx_http_bog_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
+    /* most answers say nothing new: the token is accepted, as it was before */
+
+    if (ctx->retry_after == 0
+        && ctx->sent
+        && r->upstream
+        && r->upstream->headers_in.status_n < NGX_HTTP_BAD_REQUEST
+        && ngx_http_bog_source_accepted(ctx->source, ctx->sent))
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
     ngx_http_bog_check_answer(ctx);
 
     /* an "error_page" with "=" in it leaves the status to its own answer */
@@ -165,7 +176,7 @@ ngx_http_bog_check_answer(void *data)
 
     if (status < NGX_HTTP_BAD_REQUEST) {
 
-        if (status && !ngx_http_bog_source_accepted(source, ctx->sent)) {
+        if (status) {
             ngx_http_bog_source_accept(source, ctx->sent);
         }
 

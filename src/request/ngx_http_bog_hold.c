@@ -78,7 +78,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ctx = ngx_http_bog_get_ctx(r, blcf->source);
+    ctx = ngx_http_bog_look_up(r, 0);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -90,8 +90,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
     /* a token that this location has read is sent, as long as it is usable */
 
     if (ctx->sent == NULL || !ngx_http_bog_ctx_usable(ctx, &now)) {
-        ngx_http_bog_take_token(ctx, ngx_http_bog_source_token(ctx->source,
-                                                               &now));
+        ngx_http_bog_take_token(ctx, &now, 0);
     }
 
     if (ctx->token == NULL) {
@@ -135,7 +134,7 @@ ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     /* another worker may have published a token in the meantime */
 
-    ngx_http_bog_take_token(ctx, ngx_http_bog_source_token(ctx->source, now));
+    ngx_http_bog_take_token(ctx, now, 0);
 
     if (ctx->token) {
         return NGX_OK;
@@ -179,8 +178,7 @@ ngx_http_bog_do_without_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 {
     /* a token that the API has rejected is better than none */
 
-    ngx_http_bog_take_token(ctx, ngx_http_bog_source_any_token(ctx->source,
-                                                               now));
+    ngx_http_bog_take_token(ctx, now, 1);
 
     if (ctx->token) {
         return NGX_OK;

@@ -70,9 +70,20 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
 
 ngx_http_bog_ctx_t *
-ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
+ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
 {
-    ngx_http_bog_ctx_t  *ctx;
+    bog_time_t                now;
+    ngx_http_bog_ctx_t       *ctx;
+    ngx_http_bog_source_t    *source;
+    ngx_http_bog_loc_conf_t  *blcf;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    source = blcf->source;
+
+    if (source == NULL) {
+        return NULL;
+    }
 
     ctx = ngx_http_bog_find_ctx(r);
 
@@ -87,9 +98,22 @@ ngx_http_bog_get_ctx(ngx_http_request_t *r, ngx_http_bog_source_t *source)
         ctx->source = source;
         ctx->token = NULL;
         ctx->sent = NULL;
-        ctx->looked_up = 0;
         ctx->counted = 0;
+
+    } else if (ctx->looked_up == ngx_current_msec) {
+        return ctx;
     }
+
+    ngx_http_bog_now(&now);
+
+    if (!ngx_http_bog_ctx_usable(ctx, &now)) {
+        ngx_http_bog_set_token(ctx, ngx_http_bog_source_fresh(source, &now)
+                             ? source->fresh
+                             : ngx_http_bog_source_any_token(source, &now));
+    }
+
+    ctx->described = (bearer || ctx->sent == NULL) ? ctx->token : ctx->sent;
+    ctx->looked_up = ngx_current_msec;
 
     return ctx;
 }
@@ -110,13 +134,6 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
     if (ctx == NULL) {
         return NULL;
     }
-
-    /*
-     * set by ngx_pcalloc():
-     *
-     *     ctx->cleanup.data = NULL;
-     *     ctx->source = NULL;
-     */
 
     ctx->cleanup.handler = ngx_http_bog_ctx_cleanup;
     ctx->cleanup.next = r->pool->cleanup;
@@ -159,56 +176,13 @@ ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx)
 }
 
 
-ngx_http_bog_ctx_t *
-ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
-{
-    bog_time_t                now;
-    ngx_http_bog_ctx_t       *ctx;
-    ngx_http_bog_source_t    *source;
-    ngx_http_bog_loc_conf_t  *blcf;
-
-    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
-
-    source = blcf->source;
-
-    if (source == NULL) {
-        return NULL;
-    }
-
-    ctx = ngx_http_bog_get_ctx(r, source);
-
-    if (ctx == NULL || ctx->looked_up == ngx_current_msec) {
-        return ctx;
-    }
-
-    ngx_http_bog_now(&now);
-
-    if (!ngx_http_bog_ctx_usable(ctx, &now)) {
-        ngx_http_bog_set_token(ctx, ngx_http_bog_source_fresh(source, &now)
-                             ? source->fresh
-                             : ngx_http_bog_source_any_token(source, &now));
-    }
-
-    ctx->described = (bearer || ctx->sent == NULL) ? ctx->token : ctx->sent;
-    ctx->looked_up = ngx_current_msec;
-
-    return ctx;
-}
-
-
-ngx_uint_t
-ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
-{
-    return ctx->token
-           && bog_times_valid(&ctx->token->times, now)
-           && !ngx_http_bog_source_rejected(ctx->source, ctx->token);
-}
-
-
 void
-ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
+ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx, bog_time_t *now,
+    ngx_uint_t any)
 {
-    ngx_http_bog_set_token(ctx, token);
+    ngx_http_bog_set_token(ctx, any
+                             ? ngx_http_bog_source_any_token(ctx->source, now)
+                             : ngx_http_bog_source_token(ctx->source, now));
 
     if (ctx->sent != ctx->token) {
         ctx->sent = NULL;

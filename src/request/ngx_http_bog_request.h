@@ -84,30 +84,25 @@ static ngx_inline ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(
 ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
 
 /*
- * Returns the request's context, a new one where there is none yet, for a
- * location that has this source.  NULL where memory is out.
- */
-ngx_http_bog_ctx_t *ngx_http_bog_get_ctx(ngx_http_request_t *r,
-    ngx_http_bog_source_t *source);
-
-/*
- * The same for a variable, with "bearer" for $bog_bearer_token: looks the token
- * up, unless that was done in this event.  A token stays as long as it is
- * usable; where there is no other, one that the API has rejected is taken.
- * NULL also in a location without a source.
+ * Returns the request's context, a new one where there is none yet, and looks
+ * the token up, unless that was done in this event.  A token stays as long as
+ * it is usable; where there is no other, one that the API has rejected is
+ * taken.  With "bearer" it is for $bog_bearer_token.  Returns NULL in a location
+ * without a source, and where memory is out.
  */
 ngx_http_bog_ctx_t *ngx_http_bog_look_up(ngx_http_request_t *r,
     ngx_uint_t bearer);
 
 /* Says whether the token is valid, and the API has not rejected it. */
-ngx_uint_t ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now);
+static ngx_inline ngx_uint_t ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx,
+    bog_time_t *now);
 
 /*
- * Makes a token of the source, or NULL, that of the request, with a reference
- * of its own.
+ * Takes the token that the source gives out now for the request, or NULL.  With
+ * "any" that may be one that the API has rejected, where there is no other.
  */
-void ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx,
-    ngx_http_bog_token_t *token);
+void ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx, bog_time_t *now,
+    ngx_uint_t any);
 
 /*
  * The PRECONTENT handler: lets a request pass that has a token or needs none,
@@ -154,6 +149,15 @@ ngx_http_bog_find_ctx(ngx_http_request_t *r)
     }
 
     return ngx_http_bog_recover_ctx(r);
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+{
+    return ctx->token
+           && bog_times_valid(&ctx->token->times, now)
+           && !ngx_http_bog_source_rejected(ctx->source, ctx->token);
 }
 
 

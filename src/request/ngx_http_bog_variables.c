@@ -14,15 +14,22 @@
  */
 
 
+/* what ngx_http_bog_description_variable() says of the token */
+
+#define NGX_HTTP_BOG_STATE    0
+#define NGX_HTTP_BOG_EXPIRES  1
+#define NGX_HTTP_BOG_ID       2
+#define NGX_HTTP_BOG_ERROR    3
+
+/* the longest is that of a failure, or of a time that has no end */
+
+#define NGX_HTTP_BOG_DESCRIPTION_LEN                                          \
+    ngx_max(NGX_HTTP_BOG_CLASS_LEN, NGX_INT64_LEN)
+
+
 static ngx_int_t ngx_http_bog_bearer_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_token_state_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_token_expires_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_token_id_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_bog_token_error_variable(ngx_http_request_t *r,
+static ngx_int_t ngx_http_bog_description_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -37,20 +44,20 @@ static ngx_http_variable_t  ngx_http_bog_vars[] = {
     { ngx_string(NGX_HTTP_BOG_BEARER_TOKEN), NULL,
       ngx_http_bog_bearer_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("bog_token_state"), NULL,
-      ngx_http_bog_token_state_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("bog_token_state"), NULL, ngx_http_bog_description_variable,
+      NGX_HTTP_BOG_STATE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("bog_token_expires"), NULL,
-      ngx_http_bog_token_expires_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("bog_token_expires"), NULL, ngx_http_bog_description_variable,
+      NGX_HTTP_BOG_EXPIRES, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("bog_token_id"), NULL,
-      ngx_http_bog_token_id_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("bog_token_id"), NULL, ngx_http_bog_description_variable,
+      NGX_HTTP_BOG_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("bog_token_error"), NULL,
-      ngx_http_bog_token_error_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("bog_token_error"), NULL, ngx_http_bog_description_variable,
+      NGX_HTTP_BOG_ERROR, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("bog_hold_time"), NULL,
-      ngx_http_bog_hold_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("bog_hold_time"), NULL, ngx_http_bog_hold_time_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -98,106 +105,62 @@ ngx_http_bog_bearer_token_variable(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_bog_token_state_variable(ngx_http_request_t *r,
+ngx_http_bog_description_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    bog_time_t           now;
-    ngx_str_t            state;
-    ngx_http_bog_ctx_t  *ctx;
+    char                  *state;
+    u_char                *p, *last;
+    int64_t                left;
+    bog_time_t             now;
+    bog_policy_t          *policy;
+    ngx_http_bog_ctx_t    *ctx;
+    ngx_http_bog_token_t  *token;
 
     ctx = ngx_http_bog_look_up(r, 0);
+    token = ctx ? ctx->described : NULL;
 
     ngx_http_bog_now(&now);
 
-    if (ctx == NULL) {
-        ngx_str_set(&state, "off");
-
-    } else if (ctx->described == NULL) {
-        ngx_str_set(&state, "missing");
-
-    } else if (bog_times_refreshing(&ctx->described->times, &now)) {
-        ngx_str_set(&state, "refreshing");
-
-    } else {
-        ngx_str_set(&state, "valid");
-    }
-
-    return ngx_http_bog_set_value(v, state.data, state.len);
-}
-
-
-static ngx_int_t
-ngx_http_bog_token_expires_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char              *p;
-    int64_t              left;
-    bog_time_t           now;
-    ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_bog_look_up(r, 0);
-
-    if (ctx == NULL || ctx->described == NULL) {
-        return ngx_http_bog_set_value(v, NULL, 0);
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    p = ngx_pnalloc(r->pool, NGX_HTTP_BOG_DESCRIPTION_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_http_bog_now(&now);
+    last = p;
 
-    left = bog_times_left(&ctx->described->times, &now);
-    left = ngx_max(left, 0);
+    switch (data) {
 
-    return ngx_http_bog_set_value(v, p, ngx_sprintf(p, "%L", left / 1000) - p);
-}
+    case NGX_HTTP_BOG_STATE:
+        state = (ctx == NULL) ? "off"
+                : (token == NULL) ? "missing"
+                : bog_times_refreshing(&token->times, &now) ? "refreshing"
+                : "valid";
 
+        last = ngx_sprintf(p, "%s", state);
+        break;
 
-static ngx_int_t
-ngx_http_bog_token_id_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_http_bog_ctx_t  *ctx;
+    case NGX_HTTP_BOG_EXPIRES:
+        if (token) {
+            left = bog_times_left(&token->times, &now);
+            last = ngx_sprintf(p, "%L", ngx_max(left, 0) / 1000);
+        }
 
-    ctx = ngx_http_bog_look_up(r, 0);
+        break;
 
-    if (ctx == NULL || ctx->described == NULL) {
-        return ngx_http_bog_set_value(v, NULL, 0);
+    case NGX_HTTP_BOG_ID:
+        if (token) {
+            last = ngx_cpymem(p, token->id, sizeof(token->id));
+        }
+
+        break;
+
+    default: /* NGX_HTTP_BOG_ERROR */
+        policy = ctx ? &ctx->source->record.policy : NULL;
+
+        if (policy && policy->error != BOG_ERROR_NONE) {
+            last = ngx_http_bog_error_class(p, policy->error, policy->status);
+        }
     }
-
-    return ngx_http_bog_set_value(v, ctx->described->id,
-                                  sizeof(ctx->described->id));
-}
-
-
-static ngx_int_t
-ngx_http_bog_token_error_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char              *p, *last;
-    bog_policy_t        *policy;
-    ngx_http_bog_ctx_t  *ctx;
-
-    ctx = ngx_http_bog_look_up(r, 0);
-
-    if (ctx == NULL) {
-        return ngx_http_bog_set_value(v, NULL, 0);
-    }
-
-    policy = &ctx->source->record.policy;
-
-    if (policy->error == BOG_ERROR_NONE) {
-        return ngx_http_bog_set_value(v, NULL, 0);
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_HTTP_BOG_CLASS_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    last = ngx_http_bog_error_class(p, policy->error, policy->status);
 
     return ngx_http_bog_set_value(v, p, last - p);
 }
@@ -226,16 +189,19 @@ ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
 }
 
 
-/* a variable without a value has no data */
-
 static ngx_int_t
 ngx_http_bog_set_value(ngx_http_variable_value_t *v, u_char *data, size_t len)
 {
+    if (len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
     v->data = data;
     v->len = len;
-    v->valid = (data != NULL);
+    v->valid = 1;
     v->no_cacheable = 0;
-    v->not_found = (data == NULL);
+    v->not_found = 0;
 
     return NGX_OK;
 }
