@@ -89,7 +89,7 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 
     /* a token that this location has read is sent, as long as it is usable */
 
-    if (ctx->sent == NULL || !ngx_http_bog_ctx_usable(ctx, &now)) {
+    if (ctx->sent == NULL || !ngx_http_bog_token_usable(ctx, &now)) {
         ngx_http_bog_take_token(ctx, &now, 0);
     }
 
@@ -299,6 +299,7 @@ ngx_http_bog_start_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     hold->waiter.deadline = now->mono + (int64_t) left;
 
     hold->start = ngx_current_msec;
+    hold->result = NGX_HTTP_BOG_HOLD_TIMEOUT;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "bog hold: %M", left);
@@ -332,7 +333,8 @@ ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
     hold = (ngx_http_bog_hold_t *) ((u_char *) waiter
                                     - offsetof(ngx_http_bog_hold_t, waiter));
 
-    hold->outcome = rc;
+    hold->result = (rc == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
+                                  : NGX_HTTP_BOG_HOLD_FAILURE;
 
     ngx_post_event(&hold->event, &ngx_posted_events);
 }
@@ -341,12 +343,11 @@ ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
 static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t            *c;
-    ngx_http_request_t          *r;
-    ngx_http_bog_ctx_t          *ctx;
-    ngx_http_bog_hold_t         *hold;
-    ngx_http_bog_loc_conf_t     *blcf;
-    ngx_http_bog_hold_result_e   result;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_bog_ctx_t       *ctx;
+    ngx_http_bog_hold_t      *hold;
+    ngx_http_bog_loc_conf_t  *blcf;
 
     hold = ev->data;
     ctx = hold->ctx;
@@ -361,19 +362,9 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
         return;
     }
 
-    if (hold->waiter.queued) {
-        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
-
-    } else if (hold->outcome == NGX_OK) {
-        result = NGX_HTTP_BOG_HOLD_TOKEN;
-
-    } else {
-        result = NGX_HTTP_BOG_HOLD_FAILURE;
-    }
-
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    if (result == NGX_HTTP_BOG_HOLD_TOKEN
+    if (hold->result == NGX_HTTP_BOG_HOLD_TOKEN
         && ctx->held + (ngx_current_msec - hold->start) < blcf->wait_timeout
         && ngx_http_bog_hold_limit(c))
     {
@@ -389,12 +380,12 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    ngx_http_bog_end_hold(hold, result);
+    ngx_http_bog_end_hold(hold, hold->result);
 
-    ctx->failed = (result != NGX_HTTP_BOG_HOLD_TOKEN);
+    ctx->failed = (hold->result != NGX_HTTP_BOG_HOLD_TOKEN);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "bog resume: %i, held: %M",
+                   "bog resume: %d, held: %M",
                    ctx->failed ? NGX_ERROR : NGX_OK, ctx->held);
 
     if (r == c->data) {

@@ -18,18 +18,18 @@ typedef struct ngx_http_bog_ctx_s  ngx_http_bog_ctx_t;
 /* A hold.  Few requests have one, so it is not a part of the context. */
 
 typedef struct {
-    ngx_http_bog_ctx_t       *ctx;
-    ngx_http_request_t       *request;
-    ngx_http_bog_source_t    *source;
+    ngx_http_bog_ctx_t          *ctx;
+    ngx_http_request_t          *request;
+    ngx_http_bog_source_t       *source;
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
-    ngx_socket_t              ident;
+    ngx_socket_t                 ident;
 
-    ngx_event_t               event;        /* its timer is set while the
+    ngx_event_t                  event;     /* has a timer as long as the
                                                request is held */
-    ngx_http_bog_waiter_t     waiter;
-    ngx_int_t                 outcome;      /* what the waiter was told */
-    ngx_msec_t                start;
+    ngx_http_bog_waiter_t        waiter;
+    ngx_msec_t                   start;
+    ngx_http_bog_hold_result_e   result;    /* if the event comes now */
 } ngx_http_bog_hold_t;
 
 
@@ -75,15 +75,6 @@ struct ngx_http_bog_ctx_s {
 
 
 /*
- * Returns the request's context, or NULL where there is none yet.  An internal
- * redirect clears the contexts of all modules, and so does a filter that sends
- * an error in place of the answer: then ours is found again.
- */
-static ngx_inline ngx_http_bog_ctx_t *ngx_http_bog_find_ctx(
-    ngx_http_request_t *r);
-ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
-
-/*
  * Returns the request's context, a new one where there is none yet, and looks
  * the token up, unless that was done in this event.  A token stays as long as
  * it is usable; where there is no other, one that the API has rejected is
@@ -92,10 +83,6 @@ ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
  */
 ngx_http_bog_ctx_t *ngx_http_bog_look_up(ngx_http_request_t *r,
     ngx_uint_t bearer);
-
-/* Says whether the token is valid, and the API has not rejected it. */
-static ngx_inline ngx_uint_t ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx,
-    bog_time_t *now);
 
 /*
  * Takes the token that the source gives out now for the request, or NULL.  With
@@ -137,6 +124,15 @@ void ngx_http_bog_filter_put_back(void);
 ngx_int_t ngx_http_bog_add_variables(ngx_conf_t *cf);
 
 
+/*
+ * An internal redirect clears the contexts of all modules, and so does a filter
+ * that sends an error in place of the answer.  Returns our context from before,
+ * or NULL where there was none.
+ */
+ngx_http_bog_ctx_t *ngx_http_bog_recover_ctx(ngx_http_request_t *r);
+
+
+/* Returns the request's context, or NULL where there is none yet. */
 static ngx_inline ngx_http_bog_ctx_t *
 ngx_http_bog_find_ctx(ngx_http_request_t *r)
 {
@@ -152,8 +148,9 @@ ngx_http_bog_find_ctx(ngx_http_request_t *r)
 }
 
 
+/* Says whether there is a valid token that the API has not rejected. */
 static ngx_inline ngx_uint_t
-ngx_http_bog_ctx_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
+ngx_http_bog_token_usable(ngx_http_bog_ctx_t *ctx, bog_time_t *now)
 {
     return ctx->token
            && bog_times_valid(&ctx->token->times, now)

@@ -90,14 +90,13 @@ ngx_http_bog_bearer_token_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_bog_look_up(r, 1);
 
-    if (ctx == NULL) {
-        return ngx_http_bog_set_value(v, NULL, 0);
+    if (ctx) {
+        ctx->sent = ctx->token;
     }
 
-    ctx->sent = ctx->token;
-
-    if (ctx->token == NULL) {
-        return ngx_http_bog_set_value(v, NULL, 0);
+    if (ctx == NULL || ctx->token == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
     }
 
     return ngx_http_bog_set_value(v, ctx->token->data, ctx->token->len);
