@@ -9,9 +9,10 @@
 
 
 /*
- * What the API answers, and what our own 503 says.  nginx calls the header
- * filter for each answer that it sends; other answers are checked when the
- * request ends.  The filter never changes the answer of an upstream.
+ * What the API has answered: a 401 tells that a token is not good any more,
+ * whatever time it has left.  nginx calls the header filter for each answer
+ * that it sends; the context has the others checked.  The filter adds a header
+ * to our own 503, and must not change any other answer.
  */
 
 
@@ -140,9 +141,8 @@ ngx_http_bog_add_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
 
 
 /*
- * Only the upstream of a request that has read the token says something of it:
- * an answer from the cache does not, and a variable that is merely logged is
- * read when all is over.
+ * An answer tells something of the token only if the request has read the token
+ * before its upstream was asked.  An answer from the cache tells nothing.
  */
 
 void

@@ -8,19 +8,19 @@
 
 
 /*
- * A request without a token is held: nginx calls the phase handler, which adds
- * a waiter to those of the source and sets a timer.  The source wakes the
- * waiter, or the timer fires, and an event runs the phases again.  Nothing of a
- * hold may outlive its request, and a request is resumed by an event of its
- * own only, as what it does may end others.
+ * The phase handler: it lets a request pass that has a token, and holds the
+ * others.  A hold adds a waiter to those of the source and sets a timer.  When
+ * the source wakes the waiter, or the timer fires, an event runs the phases
+ * again.  Nothing of a hold may outlive its request, and each request is
+ * resumed by an event of its own, as resuming one may end others.
  */
 
 
-/* what holding leaves of a worker's connections, and of its descriptors */
+/* so many connections and descriptors of a worker are left to others */
 
 #define NGX_HTTP_BOG_SPARE  16
 
-/* milliseconds after which a resumption looks for free connections again */
+/* milliseconds after which an event looks for free connections again */
 
 #define NGX_HTTP_BOG_LOOK   10
 
@@ -111,7 +111,10 @@ ngx_http_bog_hold_handler(ngx_http_request_t *r)
 }
 
 
-/* returns NGX_OK where there is a token after all, else what nginx is told */
+/*
+ * Returns NGX_OK if there is a token after all, NGX_AGAIN if the request is
+ * held, and else what the phase handler is to return.
+ */
 
 static ngx_int_t
 ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
@@ -170,7 +173,7 @@ ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 }
 
 
-/* the same for a request that is not held, or not any more */
+/* the same for a request that is not held, or is not held any more */
 
 static ngx_int_t
 ngx_http_bog_do_without_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
@@ -264,8 +267,8 @@ ngx_http_bog_start_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     }
 
     /*
-     * The connection is the active request's to read.  A "post_action" is for
-     * a client that has its answer, and may have left.
+     * Only the active request looks whether the client has left.  The client
+     * of a "post_action" has its answer, and may leave.
      */
 
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -313,7 +316,7 @@ ngx_http_bog_start_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 }
 
 
-/* an HTTP/3 client that wants no answer any more stops the other direction */
+/* an HTTP/3 client that sends STOP_SENDING wants no answer any more */
 
 static void
 ngx_http_bog_test_writing(ngx_http_request_t *r)
@@ -368,7 +371,7 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
         && ctx->held + (ngx_current_msec - hold->start) < blcf->wait_timeout
         && ngx_http_bog_hold_limit(c))
     {
-        /* the requests that were resumed before free their connections soon */
+        /* requests that were resumed before it free their connections soon */
 
         if (ev->timer_set) {
             ngx_del_timer(ev);

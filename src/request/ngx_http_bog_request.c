@@ -8,10 +8,9 @@
 
 
 /*
- * The context of a client request: which token it has.  The phase handler, the
- * variables and the filter ask for it.  What it says must not change while
- * nginx evaluates a value, and a token must stay in memory as long as the pool
- * of a request that had it.
+ * The context of a client request: it knows which token the request has.  The
+ * phase handler, the variables and the filter use it.  It must not change while
+ * nginx evaluates a value, and must not free a token before the request ends.
  */
 
 
@@ -29,7 +28,7 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
     ngx_pool_cleanup_t  *cln;
     ngx_http_bog_ctx_t  *ctx;
 
-    /* the cleanup begins the context, and its pool is that of subrequests too */
+    /* a context begins with its cleanup; subrequests have theirs in this pool */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
@@ -46,13 +45,13 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
-    /* the waiter would run the phases a second time */
+    /* or the hold would run the phases a second time */
 
     if (ctx->hold) {
         ngx_http_bog_abort_hold(ctx->hold);
     }
 
-    /* the API may have rejected the token by an answer that was not sent on */
+    /* the filter has not seen the answer that led to the redirect */
 
     ngx_http_bog_check_answer(ctx);
 
@@ -120,9 +119,8 @@ ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
 
 
 /*
- * The context lives as long as the pool: the access log, which may name the
- * token, is written after the request's own cleanups have run.  The cleanup is
- * a part of the context, as nearly all requests need both.
+ * The context has a cleanup of the pool, as the access log, which may read the
+ * variables, is written after the cleanups of the request have run.
  */
 
 static ngx_http_bog_ctx_t *
@@ -155,8 +153,8 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 
 
 /*
- * Our filter does not see all answers: a "post_action" sends no header, and the
- * slice filter, which comes before ours, lets no 401 of its subrequests pass.
+ * The filter does not see all answers: a "post_action" sends no header, and the
+ * slice filter, which is called before ours, lets no 401 pass.
  */
 
 static ngx_int_t
@@ -194,9 +192,9 @@ ngx_http_bog_take_token(ngx_http_bog_ctx_t *ctx, bog_time_t *now,
 
 
 /*
- * The references stay until the pool is destroyed: a regular expression does
- * not copy what it captures of a token, and its captures may be read when the
- * request has another one.
+ * A request keeps its reference to each token that it had until the pool is
+ * destroyed: a regular expression does not copy what it captures of a token,
+ * and the captures may be read when the request has another one.
  */
 
 static void

@@ -34,20 +34,21 @@ typedef struct {
 
 
 /*
- * What a request knows of its token.  It is looked up once in an event, as
- * nginx evaluates each value twice, for its length and for its copy.
+ * What a request knows of its token.  The token is looked up once in an event,
+ * when the first variable is read, as nginx evaluates a value twice.  Each of A
+ * and B may be NULL.
  *
- *                                           token    sent    described
+ *                                               token    sent    described
  *
- *   nothing was read in this location       any      NULL    any
- *   A was looked up                         A        NULL    A
- *   $bog_bearer_token was read              A        A       A
- *   A has ended or was rejected, and
- *     another variable is read first        B        A       A
- *     then $bog_bearer_token in that event  B        B       A
- *     $bog_bearer_token is read first       B        B       B
+ *   A was looked up for a variable, or taken
+ *   by the phase handler                        A        NULL    A
+ *   $bog_bearer_token was read                  A        A       A
  *
- * B is NULL where there is no token.
+ *   Later A has ended, or the API has rejected it:
+ *
+ *   $bog_bearer_token was read first            B        B       B
+ *   another variable was read first             B        A       A
+ *   and then $bog_bearer_token, in that event   B        B       A
  */
 
 struct ngx_http_bog_ctx_s {
@@ -56,10 +57,11 @@ struct ngx_http_bog_ctx_s {
     ngx_http_bog_source_t    *source;
 
     ngx_http_bog_token_t     *token;        /* for $bog_bearer_token */
-    ngx_http_bog_token_t     *sent;         /* what it was when last read: the
-                                               API may answer 401 to this */
+    ngx_http_bog_token_t     *sent;         /* what that has said last in this
+                                               location: the API gets it */
     ngx_http_bog_token_t     *described;    /* by the other variables */
-    ngx_msec_t                looked_up;    /* when all this was, or 0 */
+    ngx_msec_t                looked_up;    /* when the token was; 0: never in
+                                               this location */
 
     ngx_http_bog_hold_t      *hold;         /* the last one, or NULL */
     ngx_msec_t                held;         /* so far, in all holds */
@@ -70,7 +72,7 @@ struct ngx_http_bog_ctx_s {
     unsigned                  counted:NGX_HTTP_BOG_OFF;
                                             /* as without a token, by
                                                "bog_token" */
-    unsigned                  failed:1;     /* the hold ended without one */
+    unsigned                  failed:1;     /* the hold has brought none */
 };
 
 
@@ -101,13 +103,12 @@ ngx_int_t ngx_http_bog_hold_handler(ngx_http_request_t *r);
 void ngx_http_bog_abort_hold(void *hold);
 
 /*
- * A cleanup handler, too: tells the source whether the API has accepted or
- * rejected the token that the request was sent with, if its upstream has
- * answered.
+ * A cleanup handler, too: if the upstream of the request has answered, tells
+ * the source whether the API has accepted or rejected the token that was sent.
  */
 void ngx_http_bog_check_answer(void *ctx);
 
-/* Adds the header filter, which checks the answers that are sent. */
+/* Adds the header filter, which checks the answers that nginx sends. */
 void ngx_http_bog_filter_init(void);
 
 /*

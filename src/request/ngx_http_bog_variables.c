@@ -8,20 +8,20 @@
 
 
 /*
- * The variables $bog_*.  nginx calls a get handler each time that it evaluates
- * a value.  What the handlers say comes from the context of the request, which
- * stays as it is to the end of the event.
+ * The variables $bog_*.  nginx calls a get handler when it needs the length of a
+ * value, and again when it copies the value.  So a handler must only say what
+ * the context of the request says, which does not change within an event.
  */
 
 
-/* what ngx_http_bog_description_variable() says of the token */
+/* what ngx_http_bog_description_variable() tells of the token */
 
 #define NGX_HTTP_BOG_STATE    0
 #define NGX_HTTP_BOG_EXPIRES  1
 #define NGX_HTTP_BOG_ID       2
 #define NGX_HTTP_BOG_ERROR    3
 
-/* the longest is that of a failure, or of a time that has no end */
+/* the longest ones are the class of a failure, and a number */
 
 #define NGX_HTTP_BOG_DESCRIPTION_LEN                                          \
     ngx_max(NGX_HTTP_BOG_CLASS_LEN, NGX_INT64_LEN)
@@ -107,7 +107,6 @@ static ngx_int_t
 ngx_http_bog_description_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    char                  *state;
     u_char                *p, *last;
     int64_t                left;
     bog_time_t             now;
@@ -130,12 +129,19 @@ ngx_http_bog_description_variable(ngx_http_request_t *r,
     switch (data) {
 
     case NGX_HTTP_BOG_STATE:
-        state = (ctx == NULL) ? "off"
-                : (token == NULL) ? "missing"
-                : bog_times_refreshing(&token->times, &now) ? "refreshing"
-                : "valid";
+        if (ctx == NULL) {
+            last = ngx_sprintf(p, "off");
 
-        last = ngx_sprintf(p, "%s", state);
+        } else if (token == NULL) {
+            last = ngx_sprintf(p, "missing");
+
+        } else if (bog_times_refreshing(&token->times, &now)) {
+            last = ngx_sprintf(p, "refreshing");
+
+        } else {
+            last = ngx_sprintf(p, "valid");
+        }
+
         break;
 
     case NGX_HTTP_BOG_EXPIRES:
