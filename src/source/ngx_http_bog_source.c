@@ -7,63 +7,78 @@
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_wake.h"
 
+#include <openssl/rand.h>
+
+
+/*
+ * The fetches of a source in one worker, and the requests that wait for them.
+ * A timer of nginx, or a request that finds no token, comes to
+ * ngx_http_bog_source_fetch_if_due().  If a fetch is due and the lease is free,
+ * this worker fetches, publishes the outcome, wakes the other workers, and
+ * resumes its own waiters.  A worker in which requests wait must always have a
+ * timer set that looks at the source again: the worker that fetches may die.
+ */
+
 
 #define NGX_HTTP_BOG_FETCHES  8       /* at once, at an endpoint */
 
-#define NGX_HTTP_BOG_STEP     100     /* between workers, milliseconds */
+/* milliseconds */
+
+#define NGX_HTTP_BOG_STEP     100     /* between two workers */
 #define NGX_HTTP_BOG_RETRY    1000    /* when a fetch cannot begin here */
-#define NGX_HTTP_BOG_BEAT     1000    /* to tell that one still fetches */
+#define NGX_HTTP_BOG_EXTEND   1000    /* between two extensions of the lease */
+#define NGX_HTTP_BOG_DAY      86400000
 
-#define NGX_HTTP_BOG_WATCH    200     /* for workers that died */
-#define NGX_HTTP_BOG_POLL     20      /* for publications too */
-
-/*
- * For so long a token that the API has accepted is not blamed for what the API
- * says of other requests, unless it says so of several, and accepts none.
- */
-
-#define NGX_HTTP_BOG_ACCEPTED  (1000 + NGX_HTTP_BOG_ACCEPTED_NOTE)
-#define NGX_HTTP_BOG_REFUSALS  3
+#define NGX_HTTP_BOG_WATCH    200     /* between looks, while requests wait */
+#define NGX_HTTP_BOG_POLL     20      /* the same where no eventfd wakes us */
 
 
-typedef struct {
-    ngx_http_bog_task_t   watch;
-
-    ngx_queue_t           waiting;    /* sources that requests wait for */
-    ngx_uint_t            workers;
-} ngx_http_bog_worker_t;
-
-
-static void ngx_http_bog_source_hurry(ngx_http_bog_source_t *source,
+static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
+static void ngx_http_bog_source_fetch_unless_exiting(
+    ngx_http_bog_source_t *source, bog_time_t *now);
+static void ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static void ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task);
-static void ngx_http_bog_source_go_on(ngx_http_bog_source_t *source,
+static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
+static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch);
+static void ngx_http_bog_source_postpone(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_fetch_postponed(
+    ngx_http_bog_fetches_t *fetches);
+static void ngx_http_bog_source_schedule_next(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static ngx_uint_t ngx_http_bog_source_run(ngx_http_bog_source_t *source,
-    bog_time_t *now);
-static ngx_uint_t ngx_http_bog_source_begin(ngx_http_bog_source_t *source,
-    bog_time_t *now);
-static void ngx_http_bog_source_postpone(ngx_http_bog_source_t *source,
-    ngx_queue_t *queue);
-static void ngx_http_bog_source_next_pending(ngx_http_bog_fetches_t *fetches);
-static void ngx_http_bog_source_arm(ngx_http_bog_source_t *source,
+static void ngx_http_bog_source_schedule(ngx_http_bog_source_t *source,
     int64_t delay);
 static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static ngx_msec_t ngx_http_bog_source_turn(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_sync(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_copy(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
-static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
-    ngx_http_bog_fetch_t *fetch, bog_time_t *now);
-static void ngx_http_bog_source_deliver(ngx_http_bog_source_t *source,
+static ngx_msec_t ngx_http_bog_source_worker_delay(
+    ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static void ngx_http_bog_source_woken(void);
-static void ngx_http_bog_source_await(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_watch_handler(ngx_http_bog_task_t *task);
+static void ngx_http_bog_source_watch(ngx_http_bog_source_t *source);
+static void ngx_http_bog_source_watch_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_bog_source_acquire_lease(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_int_t ngx_http_bog_source_extend_lease(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_int_t ngx_http_bog_source_release_lease(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_int_t ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_int_t ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_uint_t ngx_http_bog_source_has_lease(ngx_http_bog_source_t *source,
+    ngx_http_bog_record_t *record);
+static uint32_t ngx_http_bog_source_random(void);
 
 
-static ngx_http_bog_worker_t  ngx_http_bog_worker;
+static ngx_queue_t       ngx_http_bog_sources_waiting;
+static ngx_event_t       ngx_http_bog_watch_timer;
+static ngx_uint_t        ngx_http_bog_workers;
+static uint32_t          ngx_http_bog_seed;
+
+/* the debug log prints the descriptor of a timer's connection: there is none */
+
+static ngx_connection_t  ngx_http_bog_watch_ident;
 
 
 ngx_http_bog_source_t *
@@ -100,112 +115,398 @@ ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
 
 ngx_int_t
-ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *array)
+ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
 {
-    ngx_uint_t                  i;
-    ngx_core_conf_t            *ccf;
-    ngx_http_bog_source_t      *source;
-    ngx_http_bog_account_t    **accounts;
+    ngx_uint_t                i;
+    ngx_core_conf_t          *ccf;
+    ngx_http_bog_source_t    *source;
+    ngx_http_bog_account_t  **account;
 
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    if ((ngx_process != NGX_PROCESS_WORKER
+         && ngx_process != NGX_PROCESS_SINGLE)
+        || accounts->nelts == 0)
     {
         return NGX_OK;
     }
 
-    ngx_queue_init(&ngx_http_bog_worker.waiting);
+    ngx_queue_init(&ngx_http_bog_sources_waiting);
 
-    ngx_http_bog_worker.watch.handler = ngx_http_bog_source_watch_handler;
+    ngx_http_bog_watch_ident.fd = (ngx_socket_t) -1;
 
-    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-    ngx_http_bog_worker.workers = ngx_max(ccf->worker_processes, 1);
+    ngx_http_bog_watch_timer.handler = ngx_http_bog_source_watch_handler;
+    ngx_http_bog_watch_timer.data = &ngx_http_bog_watch_ident;
+    ngx_http_bog_watch_timer.log = cycle->log;
+    ngx_http_bog_watch_timer.cancelable = 1;
 
-    if (array->nelts == 0) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_bog_wake_init_process(cycle, ngx_http_bog_source_woken)
+    if (ngx_http_bog_wake_init_process(cycle,
+                                       ngx_http_bog_source_watch_handler)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    ngx_http_bog_schedule_init_process(cycle);
-    ngx_http_bog_store_init_process();
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    ngx_http_bog_workers = ngx_max(ccf->worker_processes, 1);
 
-    accounts = array->elts;
+    /*
+     * nginx seeds its random numbers with pid and time, which the containers of
+     * a fleet may have in common.  OpenSSL's are used for a seed only: the
+     * first of them takes half a millisecond, for which no request should wait.
+     */
 
-    for (i = 0; i < array->nelts; i++) {
-        source = accounts[i]->source;
+    if (RAND_bytes((u_char *) &ngx_http_bog_seed, sizeof(uint32_t)) != 1) {
+        ngx_http_bog_seed = 0;
+    }
 
-        source->slot = ngx_http_bog_store_slot(accounts[i]);
-        source->task.handler = ngx_http_bog_source_task_handler;
+    account = accounts->elts;
+
+    for (i = 0; i < accounts->nelts; i++) {
+        source = account[i]->source;
+
+        source->slot = ngx_http_bog_store_slot(account[i]);
+        source->ident = (ngx_socket_t) -1;
+
+        source->timer.handler = ngx_http_bog_source_timer_handler;
+        source->timer.data = source;
+        source->timer.log = cycle->log;
+        source->timer.cancelable = 1;
 
         ngx_http_bog_metrics_init_process(&source->slot->metrics);
-        ngx_http_bog_source_arm(source, ngx_http_bog_source_turn(source));
+
+        ngx_http_bog_source_schedule(source,
+                                     ngx_http_bog_source_worker_delay(source));
     }
 
     return NGX_OK;
 }
 
 
-ngx_http_bog_token_t *
-ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
+static void
+ngx_http_bog_source_timer_handler(ngx_event_t *ev)
 {
-    ngx_http_bog_token_t  *token;
+    bog_time_t              now;
+    ngx_http_bog_source_t  *source;
 
-    ngx_http_bog_source_sync(source);
-    ngx_http_bog_source_copy(source);
+    source = ev->data;
 
-    switch (bog_policy_token(&source->record.policy, now)) {
+    if (source->fetch) {
+        (void) ngx_http_bog_store_update(source->account->zone,
+                                         ngx_http_bog_source_extend_lease,
+                                         source);
 
-    case BOG_TOKEN_CURRENT:
-        source->fresh = source->token;
-        token = source->token;
-        break;
-
-    case BOG_TOKEN_OLD:
-        token = source->old;
-        break;
-
-    default: /* BOG_TOKEN_NONE */
-        token = NULL;
+        ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_EXTEND);
+        return;
     }
 
-    if (token == NULL || !bog_times_valid(&token->times, now)) {
-        return NULL;
-    }
-
-    if (bog_times_refreshing(&token->times, now)) {
-        ngx_http_bog_source_hurry(source, now);
-    }
-
-    return token;
+    ngx_http_bog_now(&now);
+    ngx_http_bog_source_fetch_unless_exiting(source, &now);
 }
 
 
-ngx_http_bog_token_t *
-ngx_http_bog_source_any_token(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    ngx_http_bog_token_t  *token;
-
-    token = ngx_http_bog_source_token(source, now);
-
-    if (token == NULL && source->token
-        && bog_times_valid(&source->token->times, now))
-    {
-        token = source->token;
-    }
-
-    return token;
-}
-
-
-/* nginx's timers have slept as long as the machine, where that was asleep */
+/* A worker that is to exit fetches for its own requests only. */
 
 static void
-ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
+ngx_http_bog_source_fetch_unless_exiting(ngx_http_bog_source_t *source,
+    bog_time_t *now)
 {
-    ngx_msec_int_t  left;
+    if ((ngx_exiting || ngx_terminate) && ngx_queue_empty(&source->waiters)) {
+        return;
+    }
+
+    (void) ngx_http_bog_source_fetch_if_due(source, now);
+}
+
+
+ngx_uint_t
+ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source,
+    bog_time_t *now)
+{
+    int64_t  delay;
+
+    if (source->fetch) {
+        return 1;
+    }
+
+    ngx_http_bog_source_read(source);
+
+    if (bog_policy_next(&source->record.policy, now) > now->mono) {
+        ngx_http_bog_source_schedule_next(source, now);
+        return 0;
+    }
+
+    if (source->pended) {
+        return 1;
+    }
+
+    if (source->pause > now->mono) {
+        ngx_http_bog_source_schedule(source, source->pause - now->mono);
+        return 1;
+    }
+
+    if (source->account->endpoint->fetches->n >= NGX_HTTP_BOG_FETCHES) {
+        ngx_http_bog_source_postpone(source);
+        return 1;
+    }
+
+    switch (ngx_http_bog_store_update(source->account->zone,
+                                      ngx_http_bog_source_acquire_lease,
+                                      source))
+    {
+    case NGX_OK:
+        ngx_http_bog_source_start_fetch(source, now);
+        return 1;
+
+    case NGX_DECLINED:
+
+        /* another worker has fetched since the record was read */
+
+        ngx_http_bog_source_schedule_next(source, now);
+        return 0;
+
+    case NGX_BUSY:
+
+        /* another worker fetches: look again, as it may die */
+
+        delay = ngx_min(source->record.lease.deadline - now->mono,
+                        NGX_HTTP_BOG_RETRY);
+
+        ngx_http_bog_source_schedule(source, delay
+                                  + ngx_http_bog_source_worker_delay(source));
+        return 1;
+
+    default: /* NGX_AGAIN */
+        ngx_http_bog_source_pause(source, now);
+        return 1;
+    }
+}
+
+
+static void
+ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_uint_t              quiet;
+    ngx_http_bog_record_t  *record;
+
+    record = &source->record;
+
+    /* nginx has logged its own errors of a failure of this class */
+
+    quiet = (record->policy.failures && record->policy.error == record->told);
+
+    source->fetch = ngx_http_bog_fetch_start(source->account, record, quiet,
+                                             ngx_http_bog_source_fetched,
+                                             source);
+
+    if (source->fetch) {
+        source->account->endpoint->fetches->n++;
+        ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_EXTEND);
+        return;
+    }
+
+    /* this worker has no memory or no connection, another one may have it */
+
+    ngx_http_bog_metrics_count(
+                  source->slot->metrics.fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
+
+    (void) ngx_http_bog_store_update(source->account->zone,
+                                     ngx_http_bog_source_release_lease,
+                                     source);
+
+    ngx_http_bog_source_pause(source, now);
+}
+
+
+static void
+ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
+{
+    int64_t                  wait;
+    bog_time_t               now;
+    ngx_http_bog_source_t   *source;
+    ngx_http_bog_metrics_t  *metrics;
+
+    source = fetch->data;
+
+    source->account->endpoint->fetches->n--;
+    source->fetch = NULL;
+
+    ngx_http_bog_source_publish(source, fetch);
+
+    metrics = &source->slot->metrics;
+
+    if (fetch->aborted) {
+        ngx_http_bog_metrics_count(
+                               metrics->fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
+
+    } else {
+        ngx_http_bog_metrics_fetch(metrics, &fetch->failure,
+                                   ngx_current_msec - fetch->began);
+    }
+
+    if (ngx_atomic_cmp_set(&source->slot->waited, 1, 0)) {
+        ngx_http_bog_wake();
+    }
+
+    ngx_http_bog_now(&now);
+
+    ngx_http_bog_source_read(source);
+    ngx_http_bog_source_wake_waiters(source, &now);
+
+    if (fetch->aborted) {
+        ngx_http_bog_source_pause(source, &now);
+
+    } else {
+        source->pause = 0;
+
+        wait = bog_policy_next(&source->record.policy, &now) - now.mono;
+        ngx_http_bog_fetch_log_result(fetch, ngx_max(wait, 0));
+
+        ngx_http_bog_source_fetch_unless_exiting(source, &now);
+    }
+
+    ngx_http_bog_source_fetch_postponed(source->account->endpoint->fetches);
+}
+
+
+/* Sets fetch->aborted, or the failure, if the token cannot be published. */
+
+static void
+ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+    ngx_http_bog_fetch_t *fetch)
+{
+    ngx_int_t        rc;
+    ngx_shm_zone_t  *zone;
+
+    zone = source->account->zone;
+
+    if (fetch->aborted) {
+        (void) ngx_http_bog_store_update(zone,
+                                         ngx_http_bog_source_release_lease,
+                                         source);
+        return;
+    }
+
+    if (fetch->failure.error == BOG_ERROR_NONE) {
+
+        rc = ngx_http_bog_store_update(zone, ngx_http_bog_source_publish_token,
+                                       fetch);
+
+        if (rc == NGX_AGAIN) {
+            fetch->aborted = 1;
+            return;
+        }
+
+        if (rc != NGX_DECLINED) {
+            return;
+        }
+
+        fetch->failure.error = BOG_ERROR_MALFORMED;
+        fetch->fault = "the token had expired when it came";
+    }
+
+    (void) ngx_http_bog_store_update(zone, ngx_http_bog_source_publish_failure,
+                                     fetch);
+}
+
+
+/* Too many fetches are under way at the endpoint: the source has to wait. */
+
+static void
+ngx_http_bog_source_postpone(ngx_http_bog_source_t *source)
+{
+    ngx_queue_t             *queue;
+    ngx_http_bog_fetches_t  *fetches;
+
+    fetches = source->account->endpoint->fetches;
+
+    queue = ngx_queue_empty(&source->waiters) ? &fetches->pending
+                                              : &fetches->urgent;
+    if (source->pended == queue) {
+        return;
+    }
+
+    if (source->pended) {
+        ngx_queue_remove(&source->pending);
+    }
+
+    ngx_queue_insert_tail(queue, &source->pending);
+    source->pended = queue;
+}
+
+
+static void
+ngx_http_bog_source_fetch_postponed(ngx_http_bog_fetches_t *fetches)
+{
+    bog_time_t              now;
+    ngx_queue_t            *q, *queue;
+    ngx_http_bog_source_t  *source;
+
+    ngx_http_bog_now(&now);
+
+    while (fetches->n < NGX_HTTP_BOG_FETCHES) {
+
+        queue = ngx_queue_empty(&fetches->urgent) ? &fetches->pending
+                                                  : &fetches->urgent;
+        if (ngx_queue_empty(queue)) {
+            return;
+        }
+
+        q = ngx_queue_head(queue);
+        ngx_queue_remove(q);
+
+        source = ngx_queue_data(q, ngx_http_bog_source_t, pending);
+        source->pended = NULL;
+
+        ngx_http_bog_source_fetch_unless_exiting(source, &now);
+    }
+}
+
+
+/* Schedules the next fetch of the policy; other workers may be first. */
+
+static void
+ngx_http_bog_source_schedule_next(ngx_http_bog_source_t *source,
+    bog_time_t *now)
+{
+    ngx_http_bog_source_schedule(source,
+                                 bog_policy_next(&source->record.policy, now)
+                                 - now->mono
+                                 + ngx_http_bog_source_worker_delay(source));
+}
+
+
+/*
+ * Sets the timer anew, as ngx_add_timer() alone keeps one that is set to nearly
+ * the same time.  The clocks are compared once a day at least.
+ */
+
+static void
+ngx_http_bog_source_schedule(ngx_http_bog_source_t *source, int64_t delay)
+{
+    if (source->timer.timer_set) {
+        ngx_del_timer(&source->timer);
+    }
+
+    delay = ngx_min(ngx_max(delay, 1), NGX_HTTP_BOG_DAY);
+
+    ngx_add_timer(&source->timer, (ngx_msec_t) delay);
+}
+
+
+/* No fetch can begin here for now, however many requests ask for it. */
+
+static void
+ngx_http_bog_source_pause(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    source->pause = now->mono + NGX_HTTP_BOG_RETRY;
+
+    ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_RETRY);
+}
+
+
+void
+ngx_http_bog_source_check_timer(ngx_http_bog_source_t *source, bog_time_t *now)
+{
+    ngx_msec_int_t  left, most;
 
     if (source->fetch
         || source->pended
@@ -214,13 +515,34 @@ ngx_http_bog_source_hurry(ngx_http_bog_source_t *source, bog_time_t *now)
         return;
     }
 
-    left = ngx_http_bog_schedule_left(&source->task);
+    left = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
+    most = NGX_HTTP_BOG_RETRY + ngx_http_bog_source_worker_delay(source);
 
-    if (left > NGX_HTTP_BOG_RETRY + (ngx_msec_int_t)
-                                    ngx_http_bog_source_turn(source))
-    {
-        ngx_http_bog_source_arm(source, 0);
+    if (left > most) {
+        ngx_http_bog_source_schedule(source, 0);
     }
+}
+
+
+/*
+ * Workers do not race for a fetch.  Each source has a worker that is the first,
+ * and the others follow one by one if nothing has happened until then.  A
+ * worker whose last fetch could not run lets all others go first.
+ */
+
+static ngx_msec_t
+ngx_http_bog_source_worker_delay(ngx_http_bog_source_t *source)
+{
+    ngx_uint_t  n;
+
+    n = ngx_http_bog_workers;
+
+    if (source->pause) {
+        return n * NGX_HTTP_BOG_STEP;
+    }
+
+    return (ngx_worker + n - source->account->index % n) % n
+           * NGX_HTTP_BOG_STEP;
 }
 
 
@@ -229,26 +551,15 @@ ngx_http_bog_source_demand(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_uint_t  coming;
 
-    coming = ngx_http_bog_source_run(source, now);
+    coming = ngx_http_bog_source_fetch_if_due(source, now);
 
-    /* of one that comes between this and the wait, the waiter is told */
+    /* a failure from here on is news to the waiter that comes next */
 
     if (ngx_queue_empty(&source->waiters)) {
         source->failures = source->record.failures;
     }
 
-    if (coming) {
-
-        if (source->pended) {
-            ngx_http_bog_source_postpone(source,
-                                         &source->account->endpoint->fetches
-                                         ->urgent);
-        }
-
-        return now->mono;
-    }
-
-    return bog_policy_next(&source->record.policy, now);
+    return coming ? now->mono : bog_policy_next(&source->record.policy, now);
 }
 
 
@@ -256,13 +567,23 @@ void
 ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter)
 {
-    if (ngx_queue_empty(&source->waiters)) {
-        ngx_queue_insert_tail(&ngx_http_bog_worker.waiting, &source->waiting);
-        ngx_http_bog_source_await(source);
-    }
+    ngx_uint_t  first;
+
+    first = ngx_queue_empty(&source->waiters);
 
     ngx_queue_insert_tail(&source->waiters, &waiter->queue);
     waiter->queued = 1;
+
+    if (!first) {
+        return;
+    }
+
+    ngx_queue_insert_tail(&ngx_http_bog_sources_waiting, &source->waiting);
+    ngx_http_bog_source_watch(source);
+
+    if (source->pended) {
+        ngx_http_bog_source_postpone(source);
+    }
 }
 
 
@@ -283,491 +604,14 @@ ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
 }
 
 
-ngx_int_t
-ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
-    ngx_http_bog_token_t *token)
-{
-    bog_time_t              now;
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_token_t   *given;
-    ngx_http_bog_change_t   change;
-
-    ngx_http_bog_now(&now);
-
-    given = ngx_http_bog_source_token(source, &now);
-
-    if (given == NULL || given->number != token->number) {
-        return NGX_DONE;
-    }
-
-    slot = source->slot;
-
-    change.number = token->number;
-    change.now = &now;
-
-    if ((ngx_atomic_fetch_add(&slot->refusals, 1) + 1 < NGX_HTTP_BOG_REFUSALS
-         && slot->accepted == token->number
-         && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
-        || ngx_http_bog_store_change(source->account->zone,
-                                     ngx_http_bog_change_reject, &change)
-           != NGX_OK)
-    {
-        return NGX_DECLINED;
-    }
-
-    ngx_http_bog_source_sync(source);
-
-    /* in a worker that is to exit, too: others do not know that it is due */
-
-    (void) ngx_http_bog_source_run(source, &now);
-
-    return NGX_OK;
-}
-
-
-void
-ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
-    ngx_http_bog_token_t *token)
-{
-    ngx_http_bog_slot_t    *slot;
-    ngx_http_bog_change_t   change;
-
-    slot = source->slot;
-
-    slot->refusals = 0;
-    slot->accepted = token->number;
-    slot->accepted_msec = ngx_current_msec;
-
-    ngx_http_bog_source_sync(source);
-
-    if (source->record.policy.rejections) {
-        change.number = token->number;
-
-        (void) ngx_http_bog_store_change(source->account->zone,
-                                         ngx_http_bog_change_accept, &change);
-    }
-}
-
-
-ngx_uint_t
-ngx_http_bog_source_rejected(ngx_http_bog_source_t *source,
-    ngx_http_bog_token_t *token)
-{
-    ngx_http_bog_source_sync(source);
-
-    return token->number <= source->record.rejected;
-}
-
-
-static void
-ngx_http_bog_source_task_handler(ngx_http_bog_task_t *task)
-{
-    bog_time_t              now;
-    ngx_http_bog_change_t   change;
-    ngx_http_bog_source_t  *source;
-
-    source = (ngx_http_bog_source_t *) ((u_char *) task
-                                        - offsetof(ngx_http_bog_source_t,
-                                                   task));
-
-    ngx_http_bog_now(&now);
-
-    if (source->fetch == NULL) {
-        ngx_http_bog_source_go_on(source, &now);
-        return;
-    }
-
-    /* when a worker that is stopped no longer does this, another one fetches */
-
-    change.lease = source->lease;
-    change.now = &now;
-
-    (void) ngx_http_bog_store_change(source->account->zone,
-                                     ngx_http_bog_change_extend, &change);
-
-    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
-}
-
-
-/* a worker that is to exit fetches for its requests only */
-
-static void
-ngx_http_bog_source_go_on(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    if ((ngx_exiting || ngx_terminate) && ngx_queue_empty(&source->waiters)) {
-        return;
-    }
-
-    (void) ngx_http_bog_source_run(source, now);
-}
-
-
 /*
- * Does what is due, or sees to it that this is called again when it is.  Says
- * whether an answer is under way.
+ * Tells the waiters of a token, or of a failure.  After a failure those wait on
+ * for which the next fetch comes in time.
  */
 
-static ngx_uint_t
-ngx_http_bog_source_run(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    int64_t                  next;
-    ngx_http_bog_fetches_t  *fetches;
-
-    if (source->fetch) {
-        return 1;
-    }
-
-    ngx_http_bog_source_sync(source);
-
-    next = bog_policy_next(&source->record.policy, now);
-
-    if (next > now->mono) {
-        ngx_http_bog_source_arm(source, next - now->mono
-                                        + ngx_http_bog_source_turn(source));
-        return 0;
-    }
-
-    if (source->pended) {
-        return 1;
-    }
-
-    if (source->pause > now->mono) {
-        ngx_http_bog_source_arm(source, source->pause - now->mono);
-        return 1;
-    }
-
-    fetches = source->account->endpoint->fetches;
-
-    if (fetches->n >= NGX_HTTP_BOG_FETCHES) {
-        ngx_http_bog_source_postpone(source, &fetches->pending);
-        return 1;
-    }
-
-    return ngx_http_bog_source_begin(source, now);
-}
-
-
-static ngx_uint_t
-ngx_http_bog_source_begin(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    int64_t                next;
-    ngx_uint_t             quiet;
-    ngx_http_bog_change_t  change;
-    ngx_http_bog_record_t  record;
-
-    change.now = now;
-    change.record = &record;
-
-    switch (ngx_http_bog_store_change(source->account->zone,
-                                      ngx_http_bog_change_acquire, &change))
-    {
-    case NGX_BUSY:
-
-        /* looked after, lest its holder has died */
-
-        next = ngx_min(record.lease.deadline - now->mono, NGX_HTTP_BOG_RETRY);
-
-        ngx_http_bog_source_arm(source,
-                                next + ngx_http_bog_source_turn(source));
-        return 1;
-
-    case NGX_AGAIN:
-        ngx_http_bog_source_pause(source, now);
-        return 1;
-
-    case NGX_DECLINED:
-        ngx_http_bog_source_sync(source);
-
-        next = bog_policy_next(&record.policy, now);
-
-        ngx_http_bog_source_arm(source, next - now->mono
-                                        + ngx_http_bog_source_turn(source));
-        return 0;
-
-    default: /* NGX_OK */
-        break;
-    }
-
-    /* what nginx has said of this kind of failure, it need not repeat */
-
-    quiet = (record.policy.failures && record.policy.error == record.told);
-
-    source->lease = record.lease.id;
-    source->fetch = ngx_http_bog_fetch_start(source->account, &record, quiet,
-                                             ngx_http_bog_source_fetched,
-                                             source);
-
-    if (source->fetch == NULL) {
-
-        /* memory or connections are out here: another worker may do better */
-
-        ngx_http_bog_metrics_count(
-                  source->slot->metrics.fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
-
-        change.lease = source->lease;
-
-        (void) ngx_http_bog_store_change(source->account->zone,
-                                         ngx_http_bog_change_release, &change);
-
-        ngx_http_bog_source_pause(source, now);
-        return 1;
-    }
-
-    source->account->endpoint->fetches->n++;
-
-    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_BEAT);
-
-    return 1;
-}
-
-
 static void
-ngx_http_bog_source_postpone(ngx_http_bog_source_t *source, ngx_queue_t *queue)
-{
-    if (source->pended == &source->account->endpoint->fetches->urgent) {
-        return;
-    }
-
-    if (source->pended) {
-        ngx_queue_remove(&source->pending);
-    }
-
-    ngx_queue_insert_tail(queue, &source->pending);
-    source->pended = queue;
-}
-
-
-static void
-ngx_http_bog_source_next_pending(ngx_http_bog_fetches_t *fetches)
-{
-    bog_time_t              now;
-    ngx_queue_t            *q;
-    ngx_http_bog_source_t  *source;
-
-    ngx_http_bog_now(&now);
-
-    while (fetches->n < NGX_HTTP_BOG_FETCHES) {
-
-        if (!ngx_queue_empty(&fetches->urgent)) {
-            q = ngx_queue_head(&fetches->urgent);
-
-        } else if (!ngx_queue_empty(&fetches->pending)) {
-            q = ngx_queue_head(&fetches->pending);
-
-        } else {
-            return;
-        }
-
-        ngx_queue_remove(q);
-
-        source = ngx_queue_data(q, ngx_http_bog_source_t, pending);
-        source->pended = NULL;
-
-        ngx_http_bog_source_go_on(source, &now);
-    }
-}
-
-
-static void
-ngx_http_bog_source_arm(ngx_http_bog_source_t *source, int64_t delay)
-{
-    /* a day at most, lest a clock be trusted too long */
-
-    delay = ngx_min(ngx_max(delay, 1), 86400000);
-
-    ngx_http_bog_schedule(&source->task, (ngx_msec_t) delay);
-}
-
-
-/* no fetch can begin here for now, however many requests ask for it */
-
-static void
-ngx_http_bog_source_pause(ngx_http_bog_source_t *source, bog_time_t *now)
-{
-    source->pause = now->mono + NGX_HTTP_BOG_RETRY;
-
-    ngx_http_bog_source_arm(source, NGX_HTTP_BOG_RETRY);
-}
-
-
-/*
- * Workers do not race for what is due: each source has a worker that is the
- * first, and the others follow in steps, where those before did nothing.  One
- * that has failed for lack of something of its own lets all others go first.
- */
-
-static ngx_msec_t
-ngx_http_bog_source_turn(ngx_http_bog_source_t *source)
-{
-    ngx_uint_t  n;
-
-    n = ngx_http_bog_worker.workers;
-
-    if (source->last) {
-        return n * NGX_HTTP_BOG_STEP;
-    }
-
-    return (ngx_worker + n - source->account->index % n) % n
-           * NGX_HTTP_BOG_STEP;
-}
-
-
-/* a worker that gives out no tokens of the source has no copy of them */
-
-static void
-ngx_http_bog_source_sync(ngx_http_bog_source_t *source)
-{
-    if (source->slot->version == source->seen) {
-        return;
-    }
-
-    source->seen = ngx_http_bog_store_read(source->account, &source->record,
-                                           NULL, 0);
-    source->fresh = NULL;
-
-    if (source->token && source->token->number == source->record.token) {
-        ngx_http_bog_token_set_times(source->token, &source->record.policy);
-        source->version = source->seen;
-    }
-}
-
-
-static void
-ngx_http_bog_source_copy(ngx_http_bog_source_t *source)
-{
-    ngx_http_bog_token_t  *token, *old;
-
-    if (source->version == source->seen || source->record.token == 0) {
-        return;
-    }
-
-    token = ngx_http_bog_token_copy(source->account, &source->record,
-                                    &source->seen, &old);
-    if (token == NULL) {
-        return;
-    }
-
-    if (source->token) {
-        ngx_http_bog_token_free(source->token);
-    }
-
-    if (source->old) {
-        ngx_http_bog_token_free(source->old);
-    }
-
-    source->token = token;
-    source->old = old;
-    source->fresh = NULL;
-    source->version = source->seen;
-}
-
-
-static void
-ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
-{
-    int64_t                  next;
-    bog_time_t               now;
-    ngx_http_bog_source_t   *source;
-    ngx_http_bog_metrics_t  *m;
-
-    source = fetch->data;
-
-    source->account->endpoint->fetches->n--;
-    source->fetch = NULL;
-
-    /* where something of this worker's is lacking, another one may have it */
-
-    source->last = fetch->aborted;
-
-    ngx_http_bog_now(&now);
-
-    ngx_http_bog_source_publish(source, fetch, &now);
-
-    m = &source->slot->metrics;
-
-    if (fetch->aborted) {
-        ngx_http_bog_metrics_count(m->fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
-
-    } else {
-        ngx_http_bog_metrics_fetch(m, &fetch->failure,
-                                   ngx_current_msec - fetch->began);
-    }
-
-    if (ngx_http_bog_store_waited(source->account)) {
-        ngx_http_bog_wake();
-    }
-
-    ngx_http_bog_source_sync(source);
-    ngx_http_bog_source_deliver(source, &now);
-
-    if (fetch->aborted) {
-        ngx_http_bog_source_pause(source, &now);
-
-    } else {
-        next = bog_policy_next(&source->record.policy, &now);
-        ngx_http_bog_fetch_log_result(fetch, ngx_max(next - now.mono, 0));
-
-        ngx_http_bog_source_go_on(source, &now);
-    }
-
-    ngx_http_bog_source_next_pending(source->account->endpoint->fetches);
-}
-
-
-static void
-ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
-    ngx_http_bog_fetch_t *fetch, bog_time_t *now)
-{
-    ngx_int_t               rc;
-    ngx_str_t               code;
-    ngx_shm_zone_t         *zone;
-    ngx_http_bog_change_t   change;
-
-    zone = source->account->zone;
-
-    code.data = (u_char *) fetch->code;
-    code.len = fetch->code_len;
-
-    change.account = source->account;
-    change.now = now;
-    change.lease = source->lease;
-    change.token = &fetch->token;
-    change.failure = &fetch->failure;
-    change.code = &code;
-    change.told = !fetch->quiet;
-    change.addrs = &fetch->addrs;
-
-    if (fetch->aborted) {
-        (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_release,
-                                         &change);
-        return;
-    }
-
-    if (fetch->failure.error == BOG_ERROR_NONE) {
-
-        rc = ngx_http_bog_store_change(zone, ngx_http_bog_change_success,
-                                       &change);
-
-        if (rc == NGX_AGAIN) {
-            fetch->aborted = 1;
-            return;
-        }
-
-        if (rc != NGX_DECLINED) {
-            return;
-        }
-
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        fetch->fault = "the token had expired when it came";
-    }
-
-    (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_failure,
-                                     &change);
-}
-
-
-static void
-ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
+ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
+    bog_time_t *now)
 {
     int64_t                 next;
     ngx_int_t               rc;
@@ -811,46 +655,20 @@ ngx_http_bog_source_deliver(ngx_http_bog_source_t *source, bog_time_t *now)
 }
 
 
-/* something was published by one of the workers */
+/*
+ * Asks the worker that publishes next to wake us.  If something was published
+ * just before, nobody wakes us, and the timer is set to look at once.
+ */
 
 static void
-ngx_http_bog_source_woken(void)
+ngx_http_bog_source_watch(ngx_http_bog_source_t *source)
 {
-    bog_time_t              now;
-    ngx_queue_t            *q, *next;
-    ngx_http_bog_source_t  *source;
-
-    ngx_http_bog_now(&now);
-
-    for (q = ngx_queue_head(&ngx_http_bog_worker.waiting);
-         q != ngx_queue_sentinel(&ngx_http_bog_worker.waiting);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-
-        source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
-
-        ngx_http_bog_source_sync(source);
-        ngx_http_bog_source_deliver(source, &now);
-
-        if (!ngx_queue_empty(&source->waiters)) {
-            ngx_http_bog_source_await(source);
-        }
-    }
-}
-
-
-/* asks to be woken, and looks at once if that was too late */
-
-static void
-ngx_http_bog_source_await(ngx_http_bog_source_t *source)
-{
-    ngx_msec_t            delay;
-    ngx_http_bog_task_t  *watch;
+    ngx_msec_t    delay;
+    ngx_event_t  *ev;
 
     ngx_http_bog_store_wait(source->account);
 
-    if (source->slot->version != source->seen
+    if (source->slot->version != source->version
         || source->failures != source->record.failures)
     {
         delay = 1;
@@ -860,39 +678,274 @@ ngx_http_bog_source_await(ngx_http_bog_source_t *source)
                                           : NGX_HTTP_BOG_POLL;
     }
 
-    watch = &ngx_http_bog_worker.watch;
+    ev = &ngx_http_bog_watch_timer;
 
-    if (!watch->set
-        || ngx_http_bog_schedule_left(watch) > (ngx_msec_int_t) delay)
-    {
-        ngx_http_bog_schedule(watch, delay);
+    if (ev->timer_set) {
+
+        if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec)
+            <= (ngx_msec_int_t) delay)
+        {
+            return;
+        }
+
+        ngx_del_timer(ev);
     }
+
+    ngx_add_timer(ev, delay);
 }
 
 
 /*
- * The worker that fetches may have died, and where there is no eventfd, a
- * token may have come: looked after as long as requests wait.
+ * Looks at all sources that have waiters.  The eventfd calls this when a worker
+ * has published something.  A timer calls it too, as the worker that fetches
+ * may have died, or there may be no eventfd; only then a fetch is tried.
  */
 
 static void
-ngx_http_bog_source_watch_handler(ngx_http_bog_task_t *task)
+ngx_http_bog_source_watch_handler(ngx_event_t *ev)
 {
     bog_time_t              now;
     ngx_queue_t            *q, *next;
     ngx_http_bog_source_t  *source;
 
-    ngx_http_bog_source_woken();
-
     ngx_http_bog_now(&now);
 
-    for (q = ngx_queue_head(&ngx_http_bog_worker.waiting);
-         q != ngx_queue_sentinel(&ngx_http_bog_worker.waiting);
+    for (q = ngx_queue_head(&ngx_http_bog_sources_waiting);
+         q != ngx_queue_sentinel(&ngx_http_bog_sources_waiting);
          q = next)
     {
         next = ngx_queue_next(q);
 
         source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
-        (void) ngx_http_bog_source_run(source, &now);
+
+        ngx_http_bog_source_read(source);
+        ngx_http_bog_source_wake_waiters(source, &now);
+
+        if (ngx_queue_empty(&source->waiters)) {
+            continue;
+        }
+
+        ngx_http_bog_source_watch(source);
+
+        if (ev == &ngx_http_bog_watch_timer) {
+            (void) ngx_http_bog_source_fetch_if_due(source, &now);
+        }
     }
+}
+
+
+/*
+ * What follows changes the record; see ngx_http_bog_store_update().  Each
+ * handler may be called several times for one change.
+ */
+
+
+/*
+ * Takes the lease, if a fetch is due and no other worker holds it: NGX_OK.
+ * Another one holds it: NGX_BUSY.  Nothing is due: NGX_DECLINED.  Sets
+ * source->record.
+ */
+
+static ngx_int_t
+ngx_http_bog_source_acquire_lease(ngx_http_bog_area_t *area, void *data)
+{
+    ngx_http_bog_source_t *source = data;
+
+    ngx_int_t               rc;
+    bog_time_t              now;
+    ngx_http_bog_record_t  *record;
+
+    record = &area->record;
+
+    ngx_http_bog_now(&now);
+
+    if (ngx_http_bog_store_leased(record, &now)) {
+        rc = NGX_BUSY;
+
+    } else if (bog_policy_next(&record->policy, &now) > now.mono) {
+        rc = NGX_DECLINED;
+
+    } else {
+        record->lease.pid = ngx_pid;
+        record->lease.id++;
+        record->lease.deadline = now.mono + NGX_HTTP_BOG_LEASE;
+        rc = NGX_OK;
+    }
+
+    source->record = *record;
+    source->lease = record->lease.id;
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_bog_source_extend_lease(ngx_http_bog_area_t *area, void *data)
+{
+    bog_time_t  now;
+
+    if (!ngx_http_bog_source_has_lease(data, &area->record)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_bog_now(&now);
+
+    area->record.lease.deadline = now.mono + NGX_HTTP_BOG_LEASE;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_source_release_lease(ngx_http_bog_area_t *area, void *data)
+{
+    if (!ngx_http_bog_source_has_lease(data, &area->record)) {
+        return NGX_DECLINED;
+    }
+
+    area->record.lease.pid = 0;
+
+    /* a token that the API has rejected is better than none */
+
+    area->record.policy.withheld = 0;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Publishes the token of a fetch and ends the lease.  A worker that has lost
+ * the lease still publishes a token that lives longer than the one that is
+ * there; else NGX_DONE.  NGX_DECLINED: the token had ended when it came, and
+ * the lease is kept.  Later fetches use the addresses when name servers do not
+ * answer, and begin with the first of them.
+ */
+
+static ngx_int_t
+ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area, void *data)
+{
+    ngx_http_bog_fetch_t *fetch = data;
+
+    int64_t                    lifetime;
+    ngx_uint_t                 mine, same;
+    bog_time_t                 now;
+    bog_policy_t              *policy;
+    ngx_http_bog_record_t     *record;
+    ngx_http_bog_source_t     *source;
+    ngx_http_bog_new_token_t  *token;
+
+    source = fetch->data;
+    token = &fetch->token;
+    record = &area->record;
+    policy = &record->policy;
+
+    mine = ngx_http_bog_source_has_lease(source, record);
+
+    if (!mine && token->start.mono + token->lifetime <= policy->token.expires) {
+        return NGX_DONE;
+    }
+
+    ngx_http_bog_now(&now);
+
+    lifetime = token->lifetime;
+
+    same = (token->len == record->len
+            && ngx_memcmp(token->data, area->token, token->len) == 0);
+
+    if (same && !token->stated) {
+
+        /* no server says how long: as long as was known before */
+
+        lifetime = bog_times_left(&policy->token, &token->start);
+    }
+
+    if (same && lifetime > 0 && now.mono < policy->token.expires) {
+        bog_policy_repeated(policy, &token->start, lifetime);
+
+    } else if (bog_policy_success(policy, &token->start, &now, lifetime,
+                                (int64_t) source->account->refresh_before,
+                                ngx_http_bog_source_random()))
+    {
+        ngx_http_bog_store_set_token(area, token);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    record->obtained = now.wall;
+
+    if (fetch->addrs.n) {
+        record->addrs = fetch->addrs;
+        record->begin = fetch->addrs.list[fetch->addrs.first];
+    }
+
+    if (mine) {
+        record->lease.pid = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Publishes the failure of a fetch and ends the lease, unless it was lost.  The
+ * next fetch begins with the address at which this one has ended.
+ */
+
+static ngx_int_t
+ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area, void *data)
+{
+    ngx_http_bog_fetch_t *fetch = data;
+
+    bog_time_t              now;
+    ngx_http_bog_failed_t  *failed;
+    ngx_http_bog_record_t  *record;
+
+    record = &area->record;
+
+    if (!ngx_http_bog_source_has_lease(fetch->data, record)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_bog_now(&now);
+
+    bog_policy_failure(&record->policy, &now, &fetch->failure,
+                       ngx_http_bog_source_random());
+
+    if (!fetch->quiet) {
+        record->told = fetch->failure.error;
+    }
+
+    failed = &record->failed;
+
+    failed->wall = now.wall;
+    failed->error = fetch->failure.error;
+    failed->status = fetch->failure.status;
+    failed->len = fetch->code_len;
+
+    ngx_memcpy(failed->code, fetch->code, fetch->code_len);
+
+    if (fetch->addrs.n) {
+        record->begin = fetch->addrs.list[fetch->addrs.first];
+    }
+
+    record->failures++;
+    record->lease.pid = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_bog_source_has_lease(ngx_http_bog_source_t *source,
+    ngx_http_bog_record_t *record)
+{
+    return record->lease.pid == ngx_pid && record->lease.id == source->lease;
+}
+
+
+static uint32_t
+ngx_http_bog_source_random(void)
+{
+    return (uint32_t) ngx_random() ^ ngx_http_bog_seed;
 }

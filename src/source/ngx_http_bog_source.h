@@ -9,8 +9,7 @@
 
 
 #include "ngx_http_bog_fetch.h"
-#include "ngx_http_bog_schedule.h"
-#include "ngx_http_bog_token.h"
+#include "ngx_http_bog_store.h"
 
 
 /* milliseconds between two notes that the API has accepted a token */
@@ -18,7 +17,23 @@
 #define NGX_HTTP_BOG_ACCEPTED_NOTE  100
 
 
-/* one who waits for a token, or for the word that there is none */
+/*
+ * A worker's own copy of a token, in memory that no core dump has.  The source
+ * has a reference, and so has each request that was given the token.
+ */
+
+typedef struct {
+    ngx_uint_t                refs;
+    ngx_uint_t                number;
+    bog_times_t               times;
+    u_char                    id[16];
+    size_t                    size;         /* that data has room for */
+    size_t                    len;
+    u_char                    data[1];
+} ngx_http_bog_token_t;
+
+
+/* one request that waits for a token, or for the news that there is none */
 
 typedef struct ngx_http_bog_waiter_s  ngx_http_bog_waiter_t;
 
@@ -33,12 +48,15 @@ struct ngx_http_bog_waiter_s {
 };
 
 
-/* fetches at one endpoint: one that hangs does not delay the others */
+/*
+ * A worker's fetches at one endpoint.  Their number is limited for each
+ * endpoint, so one that hangs does not delay the fetches at others.
+ */
 
 struct ngx_http_bog_fetches_s {
     ngx_uint_t                n;            /* under way */
-    ngx_queue_t               urgent;       /* sources whose turn comes, */
-    ngx_queue_t               pending;      /* those with requests first */
+    ngx_queue_t               urgent;       /* sources that requests wait for */
+    ngx_queue_t               pending;      /* other sources */
 };
 
 
@@ -47,39 +65,45 @@ struct ngx_http_bog_fetches_s {
 struct ngx_http_bog_source_s {
     ngx_http_bog_account_t   *account;
     ngx_http_bog_slot_t      *slot;
-    ngx_http_bog_token_t     *token;
-    ngx_http_bog_token_t     *old;          /* the one before, or NULL */
-    ngx_http_bog_token_t     *fresh;        /* the token, where that is given
-                                               out, or NULL */
+    ngx_http_bog_fetch_t     *fetch;        /* under way here, or NULL */
 
-    ngx_atomic_uint_t         version;      /* of the token, */
-    ngx_atomic_uint_t         seen;         /* and of what follows */
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_socket_t              ident;
+
+    ngx_atomic_uint_t         version;      /* of the record */
     ngx_http_bog_record_t     record;
-    ngx_uint_t                failures;     /* that the waiters know of */
 
-    ngx_http_bog_task_t       task;         /* when the next fetch is due, or
-                                               the lease to be extended */
-    int64_t                   pause;        /* mono: none can begin before */
+    ngx_http_bog_token_t     *token;        /* may be older than the record */
+    ngx_http_bog_token_t     *old;          /* the one before, or NULL */
+    ngx_http_bog_token_t     *fresh;        /* the token, if requests are given
+                                               that one, or NULL */
 
-    ngx_http_bog_fetch_t     *fetch;        /* under way here */
-    ngx_uint_t                lease;
-    ngx_uint_t                last;         /* of all workers, to try again */
+    ngx_event_t               timer;        /* for the next fetch, or to extend
+                                               the lease */
+    ngx_uint_t                lease;        /* its id, during a fetch */
+    int64_t                   pause;        /* mono: no fetch begins before; 0
+                                               if the last one here could run */
 
-    ngx_queue_t               pending;      /* as others are fetching, */
+    ngx_queue_t               pending;      /* too many fetches are under way */
     ngx_queue_t              *pended;       /* in this queue, or NULL */
-    ngx_queue_t               waiting;      /* in the list of those that are
-                                               waited for */
+
     ngx_queue_t               waiters;
+    ngx_queue_t               waiting;      /* in the list of the sources that
+                                               have waiters */
+    ngx_uint_t                failures;     /* that the waiters know of */
 };
 
 
-/* Makes the source of an account, while configuring. */
+/*
+ * Creates the source of an account, while configuring.  Returns NULL if there
+ * is no memory.
+ */
 ngx_http_bog_source_t *ngx_http_bog_source_create(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 
 /* Starts the sources of all accounts in a worker. */
 ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle,
-    ngx_array_t *array);
+    ngx_array_t *accounts);
 
 /*
  * Says whether source->fresh is the token that ngx_http_bog_source_token()
@@ -91,43 +115,49 @@ ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle,
      && !bog_times_refreshing(&(source)->fresh->times, now))
 
 /*
- * Returns the token that may be given out now, or NULL.  The caller takes its
+ * Returns the token that requests are given now, or NULL.  The caller takes its
  * own reference by "refs++" and drops it by ngx_http_bog_token_free().
  */
 ngx_http_bog_token_t *ngx_http_bog_source_token(ngx_http_bog_source_t *source,
     bog_time_t *now);
 
 /*
- * The same for a request that cannot wait: where the API has rejected the token
- * and a new one is being fetched, the rejected one.
+ * The same for a request that cannot wait: if the API has rejected the token
+ * and a new one is being fetched, this returns the rejected one.
  */
 ngx_http_bog_token_t *ngx_http_bog_source_any_token(
     ngx_http_bog_source_t *source, bog_time_t *now);
 
+/* Drops one reference, and frees the token with the last one. */
+void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
+
 /*
- * Begins a fetch where one is due.  Returns the mono time at which the next
- * answer is under way: that of now, or that of the next try.
+ * Starts a fetch for a request, if one is due.  Returns the mono time of the
+ * fetch that may bring a token: the time of now if that is under way, here or
+ * in another worker, or about to begin; else that of the next one.
  */
 int64_t ngx_http_bog_source_demand(ngx_http_bog_source_t *source,
     bog_time_t *now);
 
 /*
- * The handler of the waiter, which the caller owns, is called once, from an
- * event of this worker: with NGX_OK when there is a token, with NGX_ERROR when
- * a fetch has failed since the demand, which comes just before, and the
- * credentials were rejected, or the next fetch begins after the waiter's
- * deadline.  It is never called from within these two.
+ * Adds a waiter, which the caller owns, right after the demand.  Its handler is
+ * called once, from an event of this worker: with NGX_OK when there is a token;
+ * with NGX_ERROR when a fetch has failed since the demand, and either the
+ * credentials were rejected or the next fetch begins after the waiter's
+ * deadline.  The handler must not run the request, only post an event.
  */
 void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
+
+/* Removes the waiter, if it is queued. */
 void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
 
 /*
- * The API has rejected the token, which a request was given.  Returns NGX_OK
- * where requests get another one from now on, or wait for one; NGX_DONE where
- * that is so already; NGX_DECLINED where they get this one as before, since the
- * API has accepted it a moment ago, or has forced a fetch not long ago.
+ * The API has rejected the token, which a request was given.  Returns NGX_OK if
+ * requests get another one from now on, or wait for one; NGX_DONE if that was
+ * so already; NGX_DECLINED if they get this one as before, since the API has
+ * accepted it a moment ago, or has forced a fetch not long ago.
  */
 ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
@@ -146,6 +176,27 @@ void ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
 /* Says whether the API has rejected the token, or one that came later. */
 ngx_uint_t ngx_http_bog_source_rejected(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
+
+
+/* Within this floor: */
+
+/* Copies the record from the store, if it has changed. */
+void ngx_http_bog_source_read(ngx_http_bog_source_t *source);
+
+/*
+ * Starts a fetch if one is due and this worker may, else schedules the next
+ * look.  Returns 1 if an answer is under way, or will be without waiting for
+ * the policy's next fetch; 0 if no fetch is due.
+ */
+ngx_uint_t ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+
+/*
+ * Runs the timer of a fetch that is overdue.  The timers of nginx stand still
+ * while the machine sleeps.
+ */
+void ngx_http_bog_source_check_timer(ngx_http_bog_source_t *source,
+    bog_time_t *now);
 
 
 #endif /* _NGX_HTTP_BOG_SOURCE_H_INCLUDED_ */

@@ -36,7 +36,7 @@ typedef struct {
 } ngx_http_bog_walk_t;
 
 
-static void ngx_http_bog_manager_woken(void);
+static void ngx_http_bog_manager_woken(ngx_event_t *ev);
 static void ngx_http_bog_manager_run(ngx_event_t *ev);
 static ngx_int_t ngx_http_bog_manager_walk(ngx_http_bog_state_dir_t *dir,
     ngx_uint_t batch);
@@ -102,7 +102,7 @@ ngx_http_bog_manager(void *data)
 /* of many tokens that come at once, all go to the disk together */
 
 static void
-ngx_http_bog_manager_woken(void)
+ngx_http_bog_manager_woken(ngx_event_t *ev)
 {
     if (!ngx_http_bog_manager_timer.timer_set) {
         ngx_add_timer(&ngx_http_bog_manager_timer, NGX_HTTP_BOG_MANAGER_DELAY);

@@ -238,7 +238,6 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
     bog_time_t                 now;
     ngx_http_bog_slot_t       *slot;
     ngx_http_bog_record_t      record;
-    ngx_http_bog_change_t      change;
     ngx_http_bog_new_token_t   token;
 
     /* a name that was looked up since may have taken its time */
@@ -264,13 +263,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
         return;
     }
 
-    change.account = account;
-    change.token = &token;
-    change.life = &state->life;
-    change.now = &now;
-
-    rc = ngx_http_bog_store_change(account->zone, ngx_http_bog_change_restore,
-                                   &change);
+    rc = ngx_http_bog_store_restore(account, &token, &state->life);
 
     if (rc == NGX_DECLINED) {
         ngx_log_error(NGX_LOG_NOTICE, log, 0,

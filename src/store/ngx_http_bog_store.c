@@ -7,28 +7,33 @@
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_store.h"
 
-#include <openssl/rand.h>
-
 
 /*
- * There is no lock: a worker may die or be stopped at any instruction, and
- * nobody waits for it.  A change is made aside, in an area that only its owner
- * writes to, and becomes valid by one compare-and-swap of "version", which
- * fails where another change was first: then it is made again, upon that one.
- * Who copies a valid area looks afterwards whether it has been valid all the
- * while.
+ * The slot of a source in shared memory.  Workers, the manager and the master
+ * read and change it here, and nowhere else.
+ *
+ * There is no lock, as a process may die or be stopped at any instruction, and
+ * nobody must wait for it.  A process makes a change in an area that only it
+ * writes to.  A compare-and-swap of "version" then makes that area the valid
+ * one.  It fails if another process was faster; the change is made again then,
+ * on top of that one.  After copying an area, the reader checks that it is
+ * still the valid one, and copies again if not.  t/model/store.pml proves this.
  */
 
 
-/* tries to find an area, before somebody must have been stopped in each */
+/*
+ * How often a process searches for an area to write to.  After so many tries,
+ * in each of them a process must have been stopped.
+ */
 
 #define NGX_HTTP_BOG_TRIES  1000
 
 
 /*
- * An owner is a pid, 0 for nobody, and above it how often the area was taken:
- * else a new process with the pid of one that has died, and one who knows that
- * he has, could both take his area.
+ * The owner of an area is a pid, 0 for none, plus NGX_HTTP_BOG_PIDS times the
+ * number of times that the area was taken.  Without that number two processes
+ * could take the area of a dead one: a new process that got its pid, and
+ * another that has just seen that the pid was dead.
  */
 
 #define NGX_HTTP_BOG_PIDS  ((ngx_atomic_uint_t) 1 << 22)
@@ -38,42 +43,23 @@
     ((slot)->version % NGX_HTTP_BOG_AREAS)
 
 
+typedef struct {
+    ngx_http_bog_account_t    *account;
+    ngx_http_bog_new_token_t  *token;
+    bog_life_t                *life;
+} ngx_http_bog_restore_t;
+
+
 static ngx_int_t ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data);
-static ngx_int_t ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone);
 static ngx_int_t ngx_http_bog_store_take(ngx_http_bog_slot_t *slot);
-static ngx_uint_t ngx_http_bog_store_try(ngx_http_bog_slot_t *slot,
-    ngx_uint_t i);
 static ngx_atomic_uint_t ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
-static void ngx_http_bog_change_token(ngx_http_bog_area_t *next,
-    ngx_http_bog_new_token_t *token);
 static ngx_uint_t ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot,
     ngx_atomic_uint_t version, ngx_uint_t i);
-static ngx_int_t ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-static ngx_uint_t ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease,
-    ngx_uint_t id);
-static uint32_t ngx_http_bog_store_random(void);
-
-
-static uint32_t  ngx_http_bog_store_seed;
-
-
-/*
- * nginx begins its own random numbers by pid and time, which the containers of
- * a fleet have in common.  OpenSSL's are no good while requests wait: the first
- * one takes half a millisecond.
- */
-
-void
-ngx_http_bog_store_init_process(void)
-{
-    if (RAND_bytes((u_char *) &ngx_http_bog_store_seed, sizeof(uint32_t))
-        != 1)
-    {
-        ngx_http_bog_store_seed = 0;
-    }
-}
+static ngx_int_t ngx_http_bog_store_update_reload(ngx_http_bog_area_t *area,
+    void *data);
+static ngx_int_t ngx_http_bog_store_update_restore(ngx_http_bog_area_t *area,
+    void *data);
 
 
 ngx_int_t
@@ -90,7 +76,7 @@ ngx_http_bog_store_add(ngx_conf_t *cf, ngx_http_bog_account_t *account)
         return NGX_ERROR;
     }
 
-    /* half of the digest tells sources apart well enough */
+    /* half of the digest is enough to tell accounts apart */
 
     p = ngx_cpymem(name.data, "bog_", sizeof("bog_") - 1);
     p = ngx_hex_dump(p, account->digest, BOG_OAUTH_DIGEST_LEN / 2);
@@ -116,20 +102,17 @@ ngx_http_bog_store_add(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 static ngx_int_t
 ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
 {
-    bog_time_t              now;
-    ngx_slab_pool_t        *shpool;
-    ngx_http_bog_change_t   change;
+    ngx_slab_pool_t      *shpool;
+    ngx_http_bog_slot_t  *slot;
 
     shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (data) {
         zone->data = data;
 
-        ngx_http_bog_now(&now);
-        change.now = &now;
-
-        (void) ngx_http_bog_store_change(zone, ngx_http_bog_change_reload,
-                                         &change);
+        (void) ngx_http_bog_store_update(zone,
+                                         ngx_http_bog_store_update_reload,
+                                         NULL);
         return NGX_OK;
     }
 
@@ -144,29 +127,17 @@ ngx_http_bog_store_init(ngx_shm_zone_t *zone, void *data)
         return NGX_ERROR;
     }
 
-    return ngx_http_bog_store_init_slot(zone);
-}
-
-
-static ngx_int_t
-ngx_http_bog_store_init_slot(ngx_shm_zone_t *zone)
-{
-    ngx_slab_pool_t      *shpool;
-    ngx_http_bog_slot_t  *slot;
-
-    shpool = (ngx_slab_pool_t *) zone->shm.addr;
-
     slot = ngx_slab_alloc(shpool, sizeof(ngx_http_bog_slot_t));
     if (slot == NULL) {
         return NGX_ERROR;
     }
 
-    /* the other areas are not touched before they are used */
+    /* the other areas take no memory until they are used */
 
     ngx_memzero(slot, offsetof(ngx_http_bog_slot_t, areas)
                       + sizeof(ngx_http_bog_record_t));
 
-    /* a worker that starts knows of version 0, and has to look once */
+    /* a worker that starts knows version 0, so it reads the record once */
 
     slot->version = NGX_HTTP_BOG_AREAS;
 
@@ -206,20 +177,13 @@ ngx_http_bog_store_wait(ngx_http_bog_account_t *account)
 }
 
 
-ngx_uint_t
-ngx_http_bog_store_waited(ngx_http_bog_account_t *account)
-{
-    return ngx_atomic_cmp_set(&ngx_http_bog_store_slot(account)->waited, 1, 0);
-}
-
-
 ngx_int_t
-ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
-    ngx_http_bog_change_t *change)
+ngx_http_bog_store_update(ngx_shm_zone_t *zone,
+    ngx_http_bog_store_update_pt handler, void *data)
 {
     ngx_int_t             i, rc;
     ngx_atomic_uint_t     version;
-    ngx_http_bog_area_t  *next;
+    ngx_http_bog_area_t  *area;
     ngx_http_bog_slot_t  *slot;
 
     slot = zone->data;
@@ -233,22 +197,22 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
         return NGX_AGAIN;
     }
 
-    next = &slot->areas[i];
+    area = &slot->areas[i];
 
     do {
-        version = ngx_http_bog_store_copy(slot, &next->record, next->token,
+        version = ngx_http_bog_store_copy(slot, &area->record, area->token,
                                           NGX_HTTP_BOG_TOKENS);
-        rc = handler(next, change);
+        rc = handler(area, data);
 
     } while (rc == NGX_OK && !ngx_http_bog_store_commit(slot, version, i));
 
-    /* the token was copied */
+    /* copying the token has left parts of it in registers */
 
     bog_registers_clear();
 
     /*
-     * What was written must not come after what the next owner writes.  Nobody
-     * else changes the owner before.
+     * The next owner must not write to the area before this one has written all
+     * that it had to.  Until then nobody else changes the owner.
      */
 
     ngx_memory_barrier();
@@ -262,12 +226,37 @@ ngx_http_bog_store_change(ngx_shm_zone_t *zone, ngx_http_bog_change_pt handler,
 static ngx_int_t
 ngx_http_bog_store_take(ngx_http_bog_slot_t *slot)
 {
-    ngx_uint_t  i, n;
+    ngx_uint_t         i, n;
+    ngx_atomic_uint_t  owner, pid, self;
+
+    self = (ngx_atomic_uint_t) ngx_pid;
 
     for (n = 0; n < NGX_HTTP_BOG_TRIES; n++) {
 
         for (i = 0; i < NGX_HTTP_BOG_AREAS; i++) {
-            if (ngx_http_bog_store_try(slot, i)) {
+
+            owner = slot->owners[i];
+            pid = owner % NGX_HTTP_BOG_PIDS;
+
+            /* an area of our own pid is left over from a dead process */
+
+            if (pid && pid != self
+                && !ngx_http_bog_process_dead((ngx_pid_t) pid))
+            {
+                continue;
+            }
+
+            /*
+             * The version is read after the owner: else a process could make
+             * the area valid in between, and die.
+             */
+
+            ngx_memory_barrier();
+
+            if (i != ngx_http_bog_store_active(slot)
+                && ngx_atomic_cmp_set(&slot->owners[i], owner,
+                                      owner - pid + NGX_HTTP_BOG_PIDS + self))
+            {
                 return i;
             }
         }
@@ -278,36 +267,6 @@ ngx_http_bog_store_take(ngx_http_bog_slot_t *slot)
     }
 
     return NGX_ERROR;
-}
-
-
-static ngx_uint_t
-ngx_http_bog_store_try(ngx_http_bog_slot_t *slot, ngx_uint_t i)
-{
-    ngx_atomic_uint_t  owner, pid;
-
-    owner = slot->owners[i];
-    pid = owner % NGX_HTTP_BOG_PIDS;
-
-    /* this process is not in two changes at once: one of the same pid was */
-
-    if (pid && pid != (ngx_atomic_uint_t) ngx_pid
-        && !ngx_http_bog_process_dead((ngx_pid_t) pid))
-    {
-        return 0;
-    }
-
-    /* looked at before, it could become valid by one who dies afterwards */
-
-    ngx_memory_barrier();
-
-    if (i == ngx_http_bog_store_active(slot)) {
-        return 0;
-    }
-
-    return ngx_atomic_cmp_set(&slot->owners[i], owner,
-                              owner - pid + NGX_HTTP_BOG_PIDS
-                              + (ngx_atomic_uint_t) ngx_pid);
 }
 
 
@@ -327,7 +286,7 @@ ngx_http_bog_store_copy(ngx_http_bog_slot_t *slot,
 
         *record = area->record;
 
-        /* an area that is written to anew may say anything */
+        /* the lengths may be wrong if the area is not the valid one any more */
 
         if (token) {
             ngx_memcpy(token, area->token,
@@ -356,177 +315,72 @@ ngx_http_bog_store_commit(ngx_http_bog_slot_t *slot, ngx_atomic_uint_t version,
 }
 
 
-ngx_int_t
-ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
+static ngx_int_t
+ngx_http_bog_store_update_reload(ngx_http_bog_area_t *area, void *data)
 {
-    ngx_int_t               rc;
+    bog_time_t  now;
+
+    ngx_http_bog_now(&now);
+
+    return bog_policy_reload(&area->record.policy, &now) ? NGX_OK
+                                                         : NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
+    ngx_http_bog_new_token_t *token, bog_life_t *life)
+{
+    ngx_http_bog_restore_t  restore;
+
+    restore.account = account;
+    restore.token = token;
+    restore.life = life;
+
+    return ngx_http_bog_store_update(account->zone,
+                                     ngx_http_bog_store_update_restore,
+                                     &restore);
+}
+
+
+static ngx_int_t
+ngx_http_bog_store_update_restore(ngx_http_bog_area_t *area, void *data)
+{
+    ngx_http_bog_restore_t *restore = data;
+
+    bog_time_t              now;
     ngx_http_bog_record_t  *record;
 
-    record = &next->record;
+    record = &area->record;
 
-    if (ngx_http_bog_store_leased(record, change->now)) {
-        rc = NGX_BUSY;
-
-    } else if (bog_policy_next(&record->policy, change->now)
-               > change->now->mono)
-    {
-        rc = NGX_DECLINED;
-
-    } else {
-        record->lease.pid = ngx_pid;
-        record->lease.id++;
-        record->lease.deadline = change->now->mono + NGX_HTTP_BOG_LEASE;
-        rc = NGX_OK;
-    }
-
-    *change->record = *record;
-
-    return rc;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    ngx_http_bog_lease_t  *lease;
-
-    lease = &next->record.lease;
-
-    if (!ngx_http_bog_lease_mine(lease, change->lease)) {
-        return NGX_DECLINED;
-    }
-
-    lease->deadline = change->now->mono + NGX_HTTP_BOG_LEASE;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_release(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    ngx_http_bog_lease_t  *lease;
-
-    lease = &next->record.lease;
-
-    if (!ngx_http_bog_lease_mine(lease, change->lease)) {
-        return NGX_DECLINED;
-    }
-
-    lease->pid = 0;
-
-    /* a token that the API has rejected is better than none */
-
-    next->record.policy.withheld = 0;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_success(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    int64_t                    lifetime;
-    ngx_uint_t                 mine, repeated;
-    ngx_http_bog_record_t     *record;
-    ngx_http_bog_new_token_t  *token;
-
-    record = &next->record;
-    token = change->token;
-
-    mine = ngx_http_bog_lease_mine(&record->lease, change->lease);
-
-    if (!mine
-        && token->start.mono + token->lifetime <= record->policy.token.expires)
-    {
-        /* a better one is there */
-
-        return NGX_DONE;
-    }
-
-    lifetime = token->lifetime;
-
-    repeated = (token->len == record->len
-                && ngx_memcmp(token->data, next->token, token->len) == 0);
-
-    if (repeated && !token->stated) {
-
-        /* as long as was known before, by either clock */
-
-        lifetime = bog_times_left(&record->policy.token, &token->start);
-    }
-
-    if (repeated && lifetime > 0
-        && change->now->mono < record->policy.token.expires)
-    {
-        bog_policy_repeated(&record->policy, &token->start, lifetime);
-
-    } else {
-
-        if (!bog_policy_success(&record->policy, &token->start, change->now,
-                              lifetime,
-                              (int64_t) change->account->refresh_before,
-                              ngx_http_bog_store_random()))
-        {
-            return NGX_DECLINED;
-        }
-
-        ngx_http_bog_change_token(next, token);
-    }
-
-    record->obtained = change->now->wall;
-
-    if (change->addrs->n) {
-        record->addrs = *change->addrs;
-        record->begin = change->addrs->list[change->addrs->first];
-    }
-
-    if (mine) {
-        record->lease.pid = 0;
-    }
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    ngx_http_bog_record_t  *record;
-
-    record = &next->record;
+    ngx_http_bog_now(&now);
 
     if (record->token
-        || !bog_policy_restore(&record->policy, change->life, change->now,
-                               (int64_t) change->account->max_lifetime,
-                               (int64_t) change->account->refresh_before))
+        || !bog_policy_restore(&record->policy, restore->life, &now,
+                               (int64_t) restore->account->max_lifetime,
+                               (int64_t) restore->account->refresh_before))
     {
         return NGX_DECLINED;
     }
 
-    ngx_http_bog_change_token(next, change->token);
+    ngx_http_bog_store_set_token(area, restore->token);
 
-    record->obtained = change->life->start;
+    record->obtained = restore->life->start;
 
     return NGX_OK;
 }
 
 
-static void
-ngx_http_bog_change_token(ngx_http_bog_area_t *next,
+void
+ngx_http_bog_store_set_token(ngx_http_bog_area_t *area,
     ngx_http_bog_new_token_t *token)
 {
     ngx_http_bog_record_t  *record;
 
-    record = &next->record;
+    record = &area->record;
 
-    ngx_memmove(next->token + token->len, next->token, record->len);
-    ngx_memcpy(next->token, token->data, token->len);
+    ngx_memmove(area->token + token->len, area->token, record->len);
+    ngx_memcpy(area->token, token->data, token->len);
 
     record->token++;
     record->old_len = record->len;
@@ -534,111 +388,4 @@ ngx_http_bog_change_token(ngx_http_bog_area_t *next,
     record->start = token->start.wall;
     record->lifetime = token->lifetime;
     ngx_memcpy(record->id, token->id, sizeof(record->id));
-}
-
-
-ngx_int_t
-ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    ngx_http_bog_failed_t  *failed;
-    ngx_http_bog_record_t  *record;
-
-    record = &next->record;
-
-    if (!ngx_http_bog_lease_mine(&record->lease, change->lease)) {
-        return NGX_DECLINED;
-    }
-
-    bog_policy_failure(&record->policy, change->now, change->failure,
-                       ngx_http_bog_store_random());
-
-    if (change->told) {
-        record->told = change->failure->error;
-    }
-
-    failed = &record->failed;
-
-    failed->wall = change->now->wall;
-    failed->error = change->failure->error;
-    failed->status = change->failure->status;
-    failed->len = change->code->len;
-
-    ngx_memcpy(failed->code, change->code->data, change->code->len);
-
-    if (change->addrs->n) {
-        record->begin = change->addrs->list[change->addrs->first];
-    }
-
-    record->failures++;
-    record->lease.pid = 0;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    bog_token_e             token;
-    ngx_http_bog_record_t  *record;
-
-    record = &next->record;
-
-    if (change->number + 1 < record->token) {
-        return NGX_DECLINED;
-    }
-
-    token = (change->number == record->token) ? BOG_TOKEN_CURRENT
-                                              : BOG_TOKEN_OLD;
-
-    if (!bog_policy_rejected(&record->policy, change->now, token)) {
-        return NGX_DECLINED;
-    }
-
-    record->rejected = change->number;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    /* of one that was rejected, an earlier request is answered */
-
-    if (next->record.token != change->number
-        || next->record.rejected == change->number)
-    {
-        return NGX_DECLINED;
-    }
-
-    bog_policy_accepted(&next->record.policy);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_bog_change_reload(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change)
-{
-    return bog_policy_reload(&next->record.policy, change->now)
-           ? NGX_OK : NGX_DECLINED;
-}
-
-
-static ngx_uint_t
-ngx_http_bog_lease_mine(ngx_http_bog_lease_t *lease, ngx_uint_t id)
-{
-    return lease->pid == ngx_pid && lease->id == id;
-}
-
-
-static uint32_t
-ngx_http_bog_store_random(void)
-{
-    return (uint32_t) ngx_random() ^ ngx_http_bog_store_seed;
 }

@@ -13,18 +13,18 @@
 
 
 /*
- * What all workers share of a source.  Each source has a zone of its own,
- * named by its digest: so nginx itself carries token, lease and all over a
- * reload, to old and new workers alike, as long as the source stays the same,
- * and drops them when it goes.
+ * What all workers share of a source.  Each source has a zone of its own, which
+ * is named by the digest of its account.  So nginx itself keeps the token, the
+ * lease and all the rest over a reload, for old and new workers, as long as the
+ * account stays the same, and frees the zone when the account is gone.
  */
 
 
-/* a power of two: the valid area, and one for each who makes a change */
+/* the valid area, and one for each process in a change; a power of two */
 
 #define NGX_HTTP_BOG_AREAS  4
 
-/* milliseconds that a lease lasts if it is not extended */
+/* milliseconds after which a lease ends, unless it is extended */
 
 #define NGX_HTTP_BOG_LEASE  5000
 
@@ -53,15 +53,15 @@ typedef union {
 
 typedef struct {
     ngx_uint_t             n;
-    ngx_uint_t             first;           /* the one to begin with */
+    ngx_uint_t             first;           /* to connect to */
     ngx_http_bog_addr_t    list[NGX_HTTP_BOG_ADDRS];
 } ngx_http_bog_addrs_t;
 
 
-/* for people: what went wrong, even if all has gone well since */
+/* the last failure, which is reported even after a success */
 
 typedef struct {
-    int64_t                wall;            /* 0: nothing ever */
+    int64_t                wall;            /* 0: no fetch has failed */
     uint32_t               error;           /* bog_error_e */
     uint32_t               status;          /* of HTTP, 0: none */
     size_t                 len;
@@ -85,16 +85,16 @@ typedef struct {
 
     int64_t                obtained;        /* wall, 0: no token so far */
     ngx_http_bog_failed_t  failed;
-    ngx_uint_t             failures;        /* ever */
-    uint32_t               told;            /* bog_error_e of the last one of
-                                               which nginx has said more */
+    ngx_uint_t             failures;        /* of all fetches so far */
+    uint32_t               told;            /* bog_error_e of the last one that
+                                               nginx itself could log */
 
-    ngx_http_bog_addrs_t   addrs;           /* that worked last */
-    ngx_http_bog_addr_t    begin;           /* the next fetch begins there */
+    ngx_http_bog_addrs_t   addrs;           /* of the last success */
+    ngx_http_bog_addr_t    begin;           /* where the next fetch begins */
 } ngx_http_bog_record_t;
 
 
-/* room for the token, and behind it the one before */
+/* room for the token, and after it the old one */
 
 #define NGX_HTTP_BOG_TOKENS  ((size_t) 2 * BOG_OAUTH_TOKEN_MAX)
 
@@ -108,8 +108,8 @@ typedef struct {
 typedef struct {
     ngx_atomic_t           version;         /* its low bits: the valid area */
     ngx_atomic_t           owners[NGX_HTTP_BOG_AREAS];
-                                            /* those who write */
-    ngx_atomic_t           waited;          /* 1: somebody waits for a word */
+                                            /* processes in a change */
+    ngx_atomic_t           waited;          /* 1: a process is to be woken */
     ngx_atomic_t           accepted;        /* number of the token that the API
                                                last accepted, */
     ngx_atomic_t           accepted_msec;   /* and when */
@@ -120,7 +120,7 @@ typedef struct {
 } ngx_http_bog_slot_t;
 
 
-/* a token that a fetch brought */
+/* a token that comes from a fetch or from a file */
 
 typedef struct {
     u_char                *data;
@@ -136,7 +136,7 @@ typedef struct {
     ((ngx_http_bog_slot_t *) (account)->zone->data)
 
 
-/* whether nothing has happened yet, not even the start of a fetch */
+/* says whether nothing has been changed yet, not even by the first fetch */
 
 #define ngx_http_bog_store_untouched(account)                                 \
     (ngx_http_bog_store_slot(account)->version == NGX_HTTP_BOG_AREAS)
@@ -146,109 +146,56 @@ typedef struct {
 ngx_int_t ngx_http_bog_store_add(ngx_conf_t *cf,
     ngx_http_bog_account_t *account);
 
-/* Begins random numbers of its own, in a worker. */
-void ngx_http_bog_store_init_process(void);
-
 /*
- * Copies the record, and up to size bytes of the token and of the one before,
- * which follows it, of the same moment.  Returns the version that was read.
+ * Copies the record, and, if token is not NULL, up to size bytes of the token
+ * and of the old one, which follows it.  All are of the same version, which is
+ * returned.
  */
 ngx_atomic_uint_t ngx_http_bog_store_read(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, u_char *token, size_t size);
 
-/* Says whether somebody who lives and has time left holds the lease. */
+/*
+ * Says whether a process holds the lease: one that exists, and has extended the
+ * lease in time.
+ */
 ngx_uint_t ngx_http_bog_store_leased(ngx_http_bog_record_t *record,
     bog_time_t *now);
 
 /*
- * Who waits for what is published next says so first and looks at the version
- * afterwards; who publishes asks afterwards whether to wake anybody.  So none
- * misses it.  Asking takes the word back.
+ * Asks the process that publishes next to wake the others.  The caller must
+ * look at the version afterwards: the publisher first changes the version, then
+ * takes "waited" back by a compare-and-swap, and wakes the others if it was
+ * set.  So either the caller or the publisher sees the other one.
  */
 void ngx_http_bog_store_wait(ngx_http_bog_account_t *account);
-ngx_uint_t ngx_http_bog_store_waited(ngx_http_bog_account_t *account);
-
-/* what a change needs to know; each kind says what */
-
-typedef struct {
-    ngx_http_bog_account_t    *account;
-    bog_time_t                *now;
-    ngx_uint_t                 lease;
-    ngx_uint_t                 number;          /* of a token */
-    bog_life_t                *life;
-    ngx_http_bog_new_token_t  *token;
-    bog_failure_t             *failure;
-    ngx_str_t                 *code;            /* that the server gave */
-    ngx_uint_t                 told;            /* nginx was free to log what it
-                                                   knows of the failure */
-    ngx_http_bog_addrs_t      *addrs;
-    ngx_http_bog_record_t     *record;          /* set: as it is then */
-} ngx_http_bog_change_t;
-
-typedef ngx_int_t (*ngx_http_bog_change_pt)(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
 
 /*
- * Changes what the workers share, by one of the handlers below, which may be
- * called several times.  Returns what the handler returns: NGX_OK where there
- * is a change; or NGX_AGAIN, which is logged, where too many processes have
- * been stopped in the middle of a change, and nothing is changed.
+ * A handler changes the area, a copy of the valid one, and returns NGX_OK; any
+ * other value means that nothing is to be changed.  It may be called several
+ * times for one change, so it sets nothing that it reads.  It must not wait,
+ * allocate or log.
  */
-ngx_int_t ngx_http_bog_store_change(ngx_shm_zone_t *zone,
-    ngx_http_bog_change_pt handler, ngx_http_bog_change_t *change);
+typedef ngx_int_t (*ngx_http_bog_store_update_pt)(ngx_http_bog_area_t *area,
+    void *data);
 
 /*
- * Takes the lease where a fetch is due and nobody who lives and has time left
- * holds it: NGX_OK.  NGX_BUSY: another one holds it.  NGX_DECLINED: nothing is
- * due.  Needs now; sets record.
+ * Changes what the processes share.  Returns what the handler returns, or
+ * NGX_AGAIN, which is logged: too many processes have been stopped in the
+ * middle of a change, and nothing is changed.
  */
-ngx_int_t ngx_http_bog_change_acquire(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
+ngx_int_t ngx_http_bog_store_update(ngx_shm_zone_t *zone,
+    ngx_http_bog_store_update_pt handler, void *data);
 
-/* Makes the lease last from now on, unless it was lost.  Needs lease, now. */
-ngx_int_t ngx_http_bog_change_extend(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-/* Gives the lease back with nothing done.  Needs lease. */
-ngx_int_t ngx_http_bog_change_release(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
+/* For a handler: puts the new token in, before the one that was there. */
+void ngx_http_bog_store_set_token(ngx_http_bog_area_t *area,
+    ngx_http_bog_new_token_t *token);
 
 /*
- * Publishes the token and ends the lease.  One who has lost the lease still
- * publishes a token that lives longer than what is there.  NGX_DECLINED: the
- * token had ended when it came, the lease is kept.  The addresses serve later
- * fetches when name servers do not answer; the next fetch begins with the one
- * that "first" names.  Needs account, lease, token, addrs, now.
+ * Publishes a token that was kept while nginx did not run.  Returns
+ * NGX_DECLINED if the token is not usable any more, or there is another one.
  */
-ngx_int_t ngx_http_bog_change_success(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-/*
- * Publishes a token that was kept while nothing ran.  NGX_DECLINED: it is not
- * usable any more, or there is another one.  Needs account, token, life, now.
- */
-ngx_int_t ngx_http_bog_change_restore(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-/*
- * Publishes a failure and ends the lease, unless it was lost.  Of the addresses
- * only the one that "first" names is kept, to begin with.  Needs lease,
- * failure, code, told, addrs, now.
- */
-ngx_int_t ngx_http_bog_change_failure(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-/*
- * The API has rejected the token of that number: NGX_OK where that changes what
- * is given out, see bog_policy_rejected(); NGX_DECLINED where it does not.
- * Needs number, now.
- */
-ngx_int_t ngx_http_bog_change_reject(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
-
-/* The API has accepted the token of that number, after it rejected others. */
-ngx_int_t ngx_http_bog_change_accept(ngx_http_bog_area_t *next,
-    ngx_http_bog_change_t *change);
+ngx_int_t ngx_http_bog_store_restore(ngx_http_bog_account_t *account,
+    ngx_http_bog_new_token_t *token, bog_life_t *life);
 
 
 #endif /* _NGX_HTTP_BOG_STORE_H_INCLUDED_ */

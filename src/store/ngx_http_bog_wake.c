@@ -6,20 +6,25 @@
 
 #include "ngx_http_bog_wake.h"
 
+
+/*
+ * The eventfd by which processes wake each other.  The store and the sources
+ * call this after a publication.  It must never read the eventfd: then a
+ * process could miss an edge.
+ */
+
 #if (NGX_HAVE_SYS_EVENTFD_H)
 
 
 static void ngx_http_bog_wake_cleanup(void *data);
-static void ngx_http_bog_wake_handler(ngx_event_t *ev);
 
 
 /* shared by all cycles: old workers and new ones wake each other */
 
-static int          ngx_http_bog_wake_fd = -1;
-static ngx_uint_t   ngx_http_bog_wake_cycles;
+static int         ngx_http_bog_wake_fd = -1;
+static ngx_uint_t  ngx_http_bog_wake_cycles;
 
-static ngx_uint_t   ngx_http_bog_wake_registered;
-static void       (*ngx_http_bog_wake_notify)(void);
+static ngx_uint_t  ngx_http_bog_wake_registered;
 
 
 ngx_int_t
@@ -62,14 +67,11 @@ ngx_http_bog_wake_cleanup(void *data)
 
 
 ngx_int_t
-ngx_http_bog_wake_init_process(ngx_cycle_t *cycle, void (*handler)(void))
+ngx_http_bog_wake_init_process(ngx_cycle_t *cycle, ngx_event_handler_pt handler)
 {
     ngx_connection_t  *c;
 
-    ngx_http_bog_wake_notify = handler;
-
-    if (ngx_http_bog_wake_fd == -1
-        || !(ngx_event_flags & NGX_USE_EPOLL_EVENT))
+    if (ngx_http_bog_wake_fd == -1 || !(ngx_event_flags & NGX_USE_EPOLL_EVENT))
     {
         return NGX_OK;
     }
@@ -82,9 +84,9 @@ ngx_http_bog_wake_init_process(ngx_cycle_t *cycle, void (*handler)(void))
     c->pool = cycle->pool;
     c->read->log = cycle->log;
     c->write->log = cycle->log;
-    c->read->handler = ngx_http_bog_wake_handler;
+    c->read->handler = handler;
 
-    /* or a worker that exits takes it for a connection left open */
+    /* else a worker that exits takes it for a connection left open */
 
     c->read->channel = 1;
     c->write->channel = 1;
@@ -97,13 +99,6 @@ ngx_http_bog_wake_init_process(ngx_cycle_t *cycle, void (*handler)(void))
     ngx_http_bog_wake_registered = 1;
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_bog_wake_handler(ngx_event_t *ev)
-{
-    ngx_http_bog_wake_notify();
 }
 
 
