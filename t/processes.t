@@ -528,7 +528,7 @@ sub in_a_change {
     my $output = $nginx->dir . '/gdb';
 
     my $gdb = debugged($pid, $output,
-        'break ngx_http_bog_source_publish_token', 'continue',
+        'break ngx_http_bog_publish_token', 'continue',
         'break ngx_http_bog_store_commit', 'continue',
         "shell kill -$first->[0] $pid",
         $first->[0] eq 'STOP' ? 'detach' : 'continue');

@@ -283,7 +283,7 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
         return NGX_ERROR;
     }
 
-    account->source = ngx_http_bog_source_create(cf, account);
+    account->source = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_source_t));
     if (account->source == NULL) {
         return NGX_ERROR;
     }

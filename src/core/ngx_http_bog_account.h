@@ -21,7 +21,6 @@
 typedef struct ngx_http_bog_source_s    ngx_http_bog_source_t;
 typedef struct ngx_http_bog_account_s   ngx_http_bog_account_t;
 typedef struct ngx_http_bog_endpoint_s  ngx_http_bog_endpoint_t;
-typedef struct ngx_http_bog_fetches_s   ngx_http_bog_fetches_t;
 typedef struct ngx_http_bog_state_s     ngx_http_bog_state_t;
 
 
@@ -31,6 +30,19 @@ typedef struct {
     ngx_str_t                     file;
     ngx_uint_t                    line;
 } ngx_http_bog_place_t;
+
+
+/*
+ * A worker's fetches at one endpoint.  Their number is limited for each
+ * endpoint, so one that hangs does not delay the fetches at others.
+ */
+
+typedef struct {
+    ngx_uint_t                     n;           /* under way */
+    ngx_queue_t                    urgent;      /* sources that requests wait
+                                                   for */
+    ngx_queue_t                    pending;     /* other sources */
+} ngx_http_bog_fetches_t;
 
 
 /* where tokens come from: "bog_token_endpoint" */
@@ -46,7 +58,7 @@ struct ngx_http_bog_endpoint_s {
 
     ngx_addr_t                    *addr;        /* NULL: host is a name */
     ngx_http_upstream_srv_conf_t  *upstream;    /* an upstream {} block */
-    ngx_http_bog_fetches_t        *fetches;     /* of a worker */
+    ngx_http_bog_fetches_t         fetches;     /* of this worker */
 
     unsigned                       ssl:1;
     unsigned                       no_port:1;

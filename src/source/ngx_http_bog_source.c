@@ -12,11 +12,11 @@
 
 /*
  * The fetches of a source in one worker, and the requests that wait for them.
- * A timer of nginx, or a request that finds no token, comes to
+ * The source's timer, or a request that finds no token, comes to
  * ngx_http_bog_source_fetch_if_due().  If a fetch is due and the lease is free,
  * this worker fetches, publishes the outcome, wakes the other workers, and
- * resumes its own waiters.  A worker in which requests wait must always have a
- * timer set that looks at the source again: the worker that fetches may die.
+ * resumes its own waiters.  As long as requests wait, a timer must be set that
+ * looks at the source again: the worker that fetches may die.
  */
 
 
@@ -27,96 +27,50 @@
 #define NGX_HTTP_BOG_STEP     100     /* between two workers */
 #define NGX_HTTP_BOG_RETRY    1000    /* when a fetch cannot begin here */
 #define NGX_HTTP_BOG_EXTEND   1000    /* between two extensions of the lease */
-#define NGX_HTTP_BOG_DAY      86400000
-
 #define NGX_HTTP_BOG_WATCH    200     /* between looks, while requests wait */
 #define NGX_HTTP_BOG_POLL     20      /* the same where no eventfd wakes us */
+#define NGX_HTTP_BOG_DAY      86400000
 
 
-static void ngx_http_bog_source_timer_handler(ngx_event_t *ev);
-static void ngx_http_bog_source_fetch_unless_exiting(
-    ngx_http_bog_source_t *source, bog_time_t *now);
-static void ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source,
+static void ngx_http_bog_timer_handler(ngx_event_t *ev);
+static void ngx_http_bog_fetch_unless_exiting(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static void ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch);
-static void ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+static void ngx_http_bog_start_fetch(ngx_http_bog_source_t *source,
+    bog_time_t *now);
+static void ngx_http_bog_end_fetch(ngx_http_bog_fetch_t *fetch);
+static void ngx_http_bog_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch);
-static void ngx_http_bog_source_postpone(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_fetch_postponed(
-    ngx_http_bog_fetches_t *fetches);
-static void ngx_http_bog_source_schedule_next(ngx_http_bog_source_t *source,
-    bog_time_t *now);
-static void ngx_http_bog_source_schedule(ngx_http_bog_source_t *source,
+static void ngx_http_bog_postpone_fetch(ngx_http_bog_source_t *source);
+static void ngx_http_bog_start_postponed(ngx_http_bog_fetches_t *fetches);
+static void ngx_http_bog_schedule(ngx_http_bog_source_t *source,
     int64_t delay);
-static void ngx_http_bog_source_pause(ngx_http_bog_source_t *source,
+static void ngx_http_bog_pause(ngx_http_bog_source_t *source, bog_time_t *now);
+static ngx_msec_t ngx_http_bog_worker_delay(ngx_http_bog_source_t *source);
+static void ngx_http_bog_check_waiters(ngx_http_bog_source_t *source,
     bog_time_t *now);
-static ngx_msec_t ngx_http_bog_source_worker_delay(
-    ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
-    bog_time_t *now);
-static void ngx_http_bog_source_watch(ngx_http_bog_source_t *source);
-static void ngx_http_bog_source_watch_handler(ngx_event_t *ev);
-static ngx_int_t ngx_http_bog_source_acquire_lease(ngx_http_bog_area_t *area,
+static void ngx_http_bog_wake_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_bog_acquire_lease(ngx_http_bog_area_t *area,
     void *data);
-static ngx_int_t ngx_http_bog_source_extend_lease(ngx_http_bog_area_t *area,
+static ngx_int_t ngx_http_bog_extend_lease(ngx_http_bog_area_t *area,
     void *data);
-static ngx_int_t ngx_http_bog_source_release_lease(ngx_http_bog_area_t *area,
+static ngx_int_t ngx_http_bog_release_lease(ngx_http_bog_area_t *area,
     void *data);
-static ngx_int_t ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area,
+static ngx_int_t ngx_http_bog_publish_token(ngx_http_bog_area_t *area,
     void *data);
-static ngx_int_t ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area,
+static ngx_int_t ngx_http_bog_publish_failure(ngx_http_bog_area_t *area,
     void *data);
-static ngx_uint_t ngx_http_bog_source_has_lease(ngx_http_bog_source_t *source,
+static ngx_uint_t ngx_http_bog_has_lease(ngx_http_bog_source_t *source,
     ngx_http_bog_record_t *record);
-static uint32_t ngx_http_bog_source_random(void);
 
 
-static ngx_queue_t       ngx_http_bog_sources_waiting;
-static ngx_event_t       ngx_http_bog_watch_timer;
-static ngx_uint_t        ngx_http_bog_workers;
-static uint32_t          ngx_http_bog_seed;
-
-/* the debug log prints the descriptor of a timer's connection: there is none */
-
-static ngx_connection_t  ngx_http_bog_watch_ident;
-
-
-ngx_http_bog_source_t *
-ngx_http_bog_source_create(ngx_conf_t *cf, ngx_http_bog_account_t *account)
-{
-    ngx_http_bog_source_t   *source;
-    ngx_http_bog_fetches_t  *fetches;
-
-    source = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_source_t));
-    if (source == NULL) {
-        return NULL;
-    }
-
-    source->account = account;
-
-    ngx_queue_init(&source->waiters);
-
-    if (account->endpoint->fetches) {
-        return source;
-    }
-
-    fetches = ngx_pcalloc(cf->pool, sizeof(ngx_http_bog_fetches_t));
-    if (fetches == NULL) {
-        return NULL;
-    }
-
-    ngx_queue_init(&fetches->urgent);
-    ngx_queue_init(&fetches->pending);
-
-    account->endpoint->fetches = fetches;
-
-    return source;
-}
+static ngx_queue_t  ngx_http_bog_sources_waiting;
+static ngx_uint_t   ngx_http_bog_workers;
 
 
 ngx_int_t
 ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
 {
+    unsigned                  seed;
     ngx_uint_t                i;
     ngx_core_conf_t          *ccf;
     ngx_http_bog_source_t    *source;
@@ -129,33 +83,25 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
         return NGX_OK;
     }
 
-    ngx_queue_init(&ngx_http_bog_sources_waiting);
-
-    ngx_http_bog_watch_ident.fd = (ngx_socket_t) -1;
-
-    ngx_http_bog_watch_timer.handler = ngx_http_bog_source_watch_handler;
-    ngx_http_bog_watch_timer.data = &ngx_http_bog_watch_ident;
-    ngx_http_bog_watch_timer.log = cycle->log;
-    ngx_http_bog_watch_timer.cancelable = 1;
-
-    if (ngx_http_bog_wake_init_process(cycle,
-                                       ngx_http_bog_source_watch_handler)
+    if (ngx_http_bog_wake_init_process(cycle, ngx_http_bog_wake_handler)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
+    ngx_queue_init(&ngx_http_bog_sources_waiting);
+
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
     ngx_http_bog_workers = ngx_max(ccf->worker_processes, 1);
 
     /*
-     * nginx seeds its random numbers with pid and time, which the containers of
-     * a fleet may have in common.  OpenSSL's are used for a seed only: the
-     * first of them takes half a millisecond, for which no request should wait.
+     * nginx has seeded ngx_random() with pid and time, which the containers of
+     * a fleet may have in common.  OpenSSL's random numbers are not used later:
+     * the first one takes half a millisecond.
      */
 
-    if (RAND_bytes((u_char *) &ngx_http_bog_seed, sizeof(uint32_t)) != 1) {
-        ngx_http_bog_seed = 0;
+    if (RAND_bytes((u_char *) &seed, sizeof(seed)) == 1) {
+        srandom(seed);
     }
 
     account = accounts->elts;
@@ -163,18 +109,25 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
     for (i = 0; i < accounts->nelts; i++) {
         source = account[i]->source;
 
+        source->account = account[i];
         source->slot = ngx_http_bog_store_slot(account[i]);
         source->ident = (ngx_socket_t) -1;
 
-        source->timer.handler = ngx_http_bog_source_timer_handler;
+        source->timer.handler = ngx_http_bog_timer_handler;
         source->timer.data = source;
         source->timer.log = cycle->log;
         source->timer.cancelable = 1;
 
+        ngx_queue_init(&source->waiters);
+
+        /* sources of the same endpoint share these */
+
+        ngx_queue_init(&account[i]->endpoint->fetches.urgent);
+        ngx_queue_init(&account[i]->endpoint->fetches.pending);
+
         ngx_http_bog_metrics_init_process(&source->slot->metrics);
 
-        ngx_http_bog_source_schedule(source,
-                                     ngx_http_bog_source_worker_delay(source));
+        ngx_http_bog_schedule(source, ngx_http_bog_worker_delay(source));
     }
 
     return NGX_OK;
@@ -182,31 +135,32 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
 
 
 static void
-ngx_http_bog_source_timer_handler(ngx_event_t *ev)
+ngx_http_bog_timer_handler(ngx_event_t *ev)
 {
     bog_time_t              now;
     ngx_http_bog_source_t  *source;
 
     source = ev->data;
 
-    if (source->fetch) {
-        (void) ngx_http_bog_store_update(source->account->zone,
-                                         ngx_http_bog_source_extend_lease,
-                                         source);
+    ngx_http_bog_now(&now);
+    ngx_http_bog_check_waiters(source, &now);
 
-        ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_EXTEND);
+    if (source->fetch == NULL) {
+        ngx_http_bog_fetch_unless_exiting(source, &now);
         return;
     }
 
-    ngx_http_bog_now(&now);
-    ngx_http_bog_source_fetch_unless_exiting(source, &now);
+    (void) ngx_http_bog_store_update(source->account->zone,
+                                     ngx_http_bog_extend_lease, source);
+
+    ngx_http_bog_schedule(source, NGX_HTTP_BOG_EXTEND);
 }
 
 
 /* A worker that is to exit fetches for its own requests only. */
 
 static void
-ngx_http_bog_source_fetch_unless_exiting(ngx_http_bog_source_t *source,
+ngx_http_bog_fetch_unless_exiting(ngx_http_bog_source_t *source,
     bog_time_t *now)
 {
     if ((ngx_exiting || ngx_terminate) && ngx_queue_empty(&source->waiters)) {
@@ -218,10 +172,10 @@ ngx_http_bog_source_fetch_unless_exiting(ngx_http_bog_source_t *source,
 
 
 ngx_uint_t
-ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source,
-    bog_time_t *now)
+ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source, bog_time_t *now)
 {
-    int64_t  delay;
+    int64_t    next;
+    ngx_int_t  rc;
 
     if (source->fetch) {
         return 1;
@@ -229,60 +183,60 @@ ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source,
 
     ngx_http_bog_source_read(source);
 
-    if (bog_policy_next(&source->record.policy, now) > now->mono) {
-        ngx_http_bog_source_schedule_next(source, now);
-        return 0;
+    rc = NGX_DECLINED;
+
+    if (bog_policy_next(&source->record.policy, now) <= now->mono) {
+
+        if (source->pause > now->mono) {
+            ngx_http_bog_schedule(source, source->pause - now->mono);
+            return 1;
+        }
+
+        if (source->account->endpoint->fetches.n >= NGX_HTTP_BOG_FETCHES) {
+            ngx_http_bog_postpone_fetch(source);
+            return 1;
+        }
+
+        rc = ngx_http_bog_store_update(source->account->zone,
+                                       ngx_http_bog_acquire_lease, source);
     }
 
-    if (source->pended) {
-        return 1;
-    }
+    switch (rc) {
 
-    if (source->pause > now->mono) {
-        ngx_http_bog_source_schedule(source, source->pause - now->mono);
-        return 1;
-    }
-
-    if (source->account->endpoint->fetches->n >= NGX_HTTP_BOG_FETCHES) {
-        ngx_http_bog_source_postpone(source);
-        return 1;
-    }
-
-    switch (ngx_http_bog_store_update(source->account->zone,
-                                      ngx_http_bog_source_acquire_lease,
-                                      source))
-    {
     case NGX_OK:
-        ngx_http_bog_source_start_fetch(source, now);
+        ngx_http_bog_start_fetch(source, now);
         return 1;
 
     case NGX_DECLINED:
 
-        /* another worker has fetched since the record was read */
+        /* nothing is due, or another worker has fetched since the read */
 
-        ngx_http_bog_source_schedule_next(source, now);
+        next = bog_policy_next(&source->record.policy, now);
+
+        ngx_http_bog_schedule(source, next - now->mono
+                                      + ngx_http_bog_worker_delay(source));
         return 0;
 
     case NGX_BUSY:
 
         /* another worker fetches: look again, as it may die */
 
-        delay = ngx_min(source->record.lease.deadline - now->mono,
-                        NGX_HTTP_BOG_RETRY);
+        next = ngx_min(source->record.lease.deadline,
+                       now->mono + NGX_HTTP_BOG_RETRY);
 
-        ngx_http_bog_source_schedule(source, delay
-                                  + ngx_http_bog_source_worker_delay(source));
+        ngx_http_bog_schedule(source, next - now->mono
+                                      + ngx_http_bog_worker_delay(source));
         return 1;
 
     default: /* NGX_AGAIN */
-        ngx_http_bog_source_pause(source, now);
+        ngx_http_bog_pause(source, now);
         return 1;
     }
 }
 
 
 static void
-ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
+ngx_http_bog_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_uint_t              quiet;
     ngx_http_bog_record_t  *record;
@@ -294,12 +248,12 @@ ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
     quiet = (record->policy.failures && record->policy.error == record->told);
 
     source->fetch = ngx_http_bog_fetch_start(source->account, record, quiet,
-                                             ngx_http_bog_source_fetched,
+                                             ngx_http_bog_end_fetch,
                                              source);
 
     if (source->fetch) {
-        source->account->endpoint->fetches->n++;
-        ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_EXTEND);
+        source->account->endpoint->fetches.n++;
+        ngx_http_bog_schedule(source, NGX_HTTP_BOG_EXTEND);
         return;
     }
 
@@ -309,15 +263,14 @@ ngx_http_bog_source_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
                   source->slot->metrics.fetches[NGX_HTTP_BOG_FETCH_ABORTED]);
 
     (void) ngx_http_bog_store_update(source->account->zone,
-                                     ngx_http_bog_source_release_lease,
-                                     source);
+                                     ngx_http_bog_release_lease, source);
 
-    ngx_http_bog_source_pause(source, now);
+    ngx_http_bog_pause(source, now);
 }
 
 
 static void
-ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
+ngx_http_bog_end_fetch(ngx_http_bog_fetch_t *fetch)
 {
     int64_t                  wait;
     bog_time_t               now;
@@ -326,10 +279,10 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
 
     source = fetch->data;
 
-    source->account->endpoint->fetches->n--;
+    source->account->endpoint->fetches.n--;
     source->fetch = NULL;
 
-    ngx_http_bog_source_publish(source, fetch);
+    ngx_http_bog_publish(source, fetch);
 
     metrics = &source->slot->metrics;
 
@@ -347,12 +300,11 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
     }
 
     ngx_http_bog_now(&now);
-
     ngx_http_bog_source_read(source);
-    ngx_http_bog_source_wake_waiters(source, &now);
+    ngx_http_bog_check_waiters(source, &now);
 
     if (fetch->aborted) {
-        ngx_http_bog_source_pause(source, &now);
+        ngx_http_bog_pause(source, &now);
 
     } else {
         source->pause = 0;
@@ -360,17 +312,17 @@ ngx_http_bog_source_fetched(ngx_http_bog_fetch_t *fetch)
         wait = bog_policy_next(&source->record.policy, &now) - now.mono;
         ngx_http_bog_fetch_log_result(fetch, ngx_max(wait, 0));
 
-        ngx_http_bog_source_fetch_unless_exiting(source, &now);
+        ngx_http_bog_fetch_unless_exiting(source, &now);
     }
 
-    ngx_http_bog_source_fetch_postponed(source->account->endpoint->fetches);
+    ngx_http_bog_start_postponed(&source->account->endpoint->fetches);
 }
 
 
 /* Sets fetch->aborted, or the failure, if the token cannot be published. */
 
 static void
-ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
+ngx_http_bog_publish(ngx_http_bog_source_t *source,
     ngx_http_bog_fetch_t *fetch)
 {
     ngx_int_t        rc;
@@ -379,16 +331,14 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
     zone = source->account->zone;
 
     if (fetch->aborted) {
-        (void) ngx_http_bog_store_update(zone,
-                                         ngx_http_bog_source_release_lease,
+        (void) ngx_http_bog_store_update(zone, ngx_http_bog_release_lease,
                                          source);
         return;
     }
 
     if (fetch->failure.error == BOG_ERROR_NONE) {
 
-        rc = ngx_http_bog_store_update(zone, ngx_http_bog_source_publish_token,
-                                       fetch);
+        rc = ngx_http_bog_store_update(zone, ngx_http_bog_publish_token, fetch);
 
         if (rc == NGX_AGAIN) {
             fetch->aborted = 1;
@@ -403,38 +353,41 @@ ngx_http_bog_source_publish(ngx_http_bog_source_t *source,
         fetch->fault = "the token had expired when it came";
     }
 
-    (void) ngx_http_bog_store_update(zone, ngx_http_bog_source_publish_failure,
-                                     fetch);
+    (void) ngx_http_bog_store_update(zone, ngx_http_bog_publish_failure, fetch);
 }
 
 
-/* Too many fetches are under way at the endpoint: the source has to wait. */
+/*
+ * Queues the source, as too many fetches are under way at the endpoint.  The
+ * sources that requests wait for come first.
+ */
 
 static void
-ngx_http_bog_source_postpone(ngx_http_bog_source_t *source)
+ngx_http_bog_postpone_fetch(ngx_http_bog_source_t *source)
 {
     ngx_queue_t             *queue;
     ngx_http_bog_fetches_t  *fetches;
 
-    fetches = source->account->endpoint->fetches;
+    fetches = &source->account->endpoint->fetches;
 
     queue = ngx_queue_empty(&source->waiters) ? &fetches->pending
                                               : &fetches->urgent;
-    if (source->pended == queue) {
-        return;
+    if (source->pended != queue) {
+
+        if (source->pended) {
+            ngx_queue_remove(&source->pending);
+        }
+
+        ngx_queue_insert_tail(queue, &source->pending);
+        source->pended = queue;
     }
 
-    if (source->pended) {
-        ngx_queue_remove(&source->pending);
-    }
-
-    ngx_queue_insert_tail(queue, &source->pending);
-    source->pended = queue;
+    ngx_http_bog_schedule(source, NGX_HTTP_BOG_DAY);
 }
 
 
 static void
-ngx_http_bog_source_fetch_postponed(ngx_http_bog_fetches_t *fetches)
+ngx_http_bog_start_postponed(ngx_http_bog_fetches_t *fetches)
 {
     bog_time_t              now;
     ngx_queue_t            *q, *queue;
@@ -456,50 +409,47 @@ ngx_http_bog_source_fetch_postponed(ngx_http_bog_fetches_t *fetches)
         source = ngx_queue_data(q, ngx_http_bog_source_t, pending);
         source->pended = NULL;
 
-        ngx_http_bog_source_fetch_unless_exiting(source, &now);
+        ngx_http_bog_fetch_unless_exiting(source, &now);
     }
-}
-
-
-/* Schedules the next fetch of the policy; other workers may be first. */
-
-static void
-ngx_http_bog_source_schedule_next(ngx_http_bog_source_t *source,
-    bog_time_t *now)
-{
-    ngx_http_bog_source_schedule(source,
-                                 bog_policy_next(&source->record.policy, now)
-                                 - now->mono
-                                 + ngx_http_bog_source_worker_delay(source));
 }
 
 
 /*
- * Sets the timer anew, as ngx_add_timer() alone keeps one that is set to nearly
- * the same time.  The clocks are compared once a day at least.
+ * Sets the timer, to a day at most: then the clocks are compared again.  While
+ * requests wait for a fetch of another worker, the timer comes more often.  A
+ * timer that is set is deleted, or ngx_add_timer() would keep it where the new
+ * time is nearly the same.
  */
 
 static void
-ngx_http_bog_source_schedule(ngx_http_bog_source_t *source, int64_t delay)
+ngx_http_bog_schedule(ngx_http_bog_source_t *source, int64_t delay)
 {
+    int64_t  most;
+
+    most = NGX_HTTP_BOG_DAY;
+
+    if (!ngx_queue_empty(&source->waiters) && source->fetch == NULL) {
+        most = ngx_http_bog_wake_works() ? NGX_HTTP_BOG_WATCH
+                                         : NGX_HTTP_BOG_POLL;
+    }
+
     if (source->timer.timer_set) {
         ngx_del_timer(&source->timer);
     }
 
-    delay = ngx_min(ngx_max(delay, 1), NGX_HTTP_BOG_DAY);
-
-    ngx_add_timer(&source->timer, (ngx_msec_t) delay);
+    ngx_add_timer(&source->timer,
+                  (ngx_msec_t) ngx_min(ngx_max(delay, 1), most));
 }
 
 
 /* No fetch can begin here for now, however many requests ask for it. */
 
 static void
-ngx_http_bog_source_pause(ngx_http_bog_source_t *source, bog_time_t *now)
+ngx_http_bog_pause(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     source->pause = now->mono + NGX_HTTP_BOG_RETRY;
 
-    ngx_http_bog_source_schedule(source, NGX_HTTP_BOG_RETRY);
+    ngx_http_bog_schedule(source, NGX_HTTP_BOG_RETRY);
 }
 
 
@@ -516,10 +466,10 @@ ngx_http_bog_source_check_timer(ngx_http_bog_source_t *source, bog_time_t *now)
     }
 
     left = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
-    most = NGX_HTTP_BOG_RETRY + ngx_http_bog_source_worker_delay(source);
+    most = NGX_HTTP_BOG_RETRY + ngx_http_bog_worker_delay(source);
 
     if (left > most) {
-        ngx_http_bog_source_schedule(source, 0);
+        ngx_http_bog_schedule(source, 0);
     }
 }
 
@@ -531,7 +481,7 @@ ngx_http_bog_source_check_timer(ngx_http_bog_source_t *source, bog_time_t *now)
  */
 
 static ngx_msec_t
-ngx_http_bog_source_worker_delay(ngx_http_bog_source_t *source)
+ngx_http_bog_worker_delay(ngx_http_bog_source_t *source)
 {
     ngx_uint_t  n;
 
@@ -567,23 +517,32 @@ void
 ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter)
 {
-    ngx_uint_t  first;
+    int64_t  delay;
 
-    first = ngx_queue_empty(&source->waiters);
+    if (ngx_queue_empty(&source->waiters)) {
+        ngx_queue_insert_tail(&ngx_http_bog_sources_waiting, &source->waiting);
+    }
 
     ngx_queue_insert_tail(&source->waiters, &waiter->queue);
     waiter->queued = 1;
 
-    if (!first) {
-        return;
-    }
-
-    ngx_queue_insert_tail(&ngx_http_bog_sources_waiting, &source->waiting);
-    ngx_http_bog_source_watch(source);
-
     if (source->pended) {
-        ngx_http_bog_source_postpone(source);
+        ngx_http_bog_postpone_fetch(source);
     }
+
+    /* what was published before we asked to be woken does not wake us */
+
+    ngx_http_bog_store_wait(source->account);
+
+    delay = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
+
+    if (source->slot->version != source->version
+        || source->failures != source->record.failures)
+    {
+        delay = 1;
+    }
+
+    ngx_http_bog_schedule(source, delay);
 }
 
 
@@ -606,12 +565,12 @@ ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
 
 /*
  * Tells the waiters of a token, or of a failure.  After a failure those wait on
- * for which the next fetch comes in time.
+ * for which the next fetch comes in time.  This asks to be woken before it
+ * reads: what is published later than that wakes us.
  */
 
 static void
-ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
-    bog_time_t *now)
+ngx_http_bog_check_waiters(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     int64_t                 next;
     ngx_int_t               rc;
@@ -621,6 +580,8 @@ ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
     if (ngx_queue_empty(&source->waiters)) {
         return;
     }
+
+    ngx_http_bog_store_wait(source->account);
 
     if (ngx_http_bog_source_token(source, now)) {
         rc = NGX_OK;
@@ -655,58 +616,13 @@ ngx_http_bog_source_wake_waiters(ngx_http_bog_source_t *source,
 }
 
 
-/*
- * Asks the worker that publishes next to wake us.  If something was published
- * just before, nobody wakes us, and the timer is set to look at once.
- */
+/* Some worker has published something. */
 
 static void
-ngx_http_bog_source_watch(ngx_http_bog_source_t *source)
+ngx_http_bog_wake_handler(ngx_event_t *ev)
 {
-    ngx_msec_t    delay;
-    ngx_event_t  *ev;
-
-    ngx_http_bog_store_wait(source->account);
-
-    if (source->slot->version != source->version
-        || source->failures != source->record.failures)
-    {
-        delay = 1;
-
-    } else {
-        delay = ngx_http_bog_wake_works() ? NGX_HTTP_BOG_WATCH
-                                          : NGX_HTTP_BOG_POLL;
-    }
-
-    ev = &ngx_http_bog_watch_timer;
-
-    if (ev->timer_set) {
-
-        if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec)
-            <= (ngx_msec_int_t) delay)
-        {
-            return;
-        }
-
-        ngx_del_timer(ev);
-    }
-
-    ngx_add_timer(ev, delay);
-}
-
-
-/*
- * Looks at all sources that have waiters.  The eventfd calls this when a worker
- * has published something.  A timer calls it too, as the worker that fetches
- * may have died, or there may be no eventfd; only then a fetch is tried.
- */
-
-static void
-ngx_http_bog_source_watch_handler(ngx_event_t *ev)
-{
-    bog_time_t              now;
-    ngx_queue_t            *q, *next;
-    ngx_http_bog_source_t  *source;
+    bog_time_t    now;
+    ngx_queue_t  *q, *next;
 
     ngx_http_bog_now(&now);
 
@@ -716,20 +632,9 @@ ngx_http_bog_source_watch_handler(ngx_event_t *ev)
     {
         next = ngx_queue_next(q);
 
-        source = ngx_queue_data(q, ngx_http_bog_source_t, waiting);
-
-        ngx_http_bog_source_read(source);
-        ngx_http_bog_source_wake_waiters(source, &now);
-
-        if (ngx_queue_empty(&source->waiters)) {
-            continue;
-        }
-
-        ngx_http_bog_source_watch(source);
-
-        if (ev == &ngx_http_bog_watch_timer) {
-            (void) ngx_http_bog_source_fetch_if_due(source, &now);
-        }
+        ngx_http_bog_check_waiters(ngx_queue_data(q, ngx_http_bog_source_t,
+                                                  waiting),
+                                   &now);
     }
 }
 
@@ -747,7 +652,7 @@ ngx_http_bog_source_watch_handler(ngx_event_t *ev)
  */
 
 static ngx_int_t
-ngx_http_bog_source_acquire_lease(ngx_http_bog_area_t *area, void *data)
+ngx_http_bog_acquire_lease(ngx_http_bog_area_t *area, void *data)
 {
     ngx_http_bog_source_t *source = data;
 
@@ -780,11 +685,11 @@ ngx_http_bog_source_acquire_lease(ngx_http_bog_area_t *area, void *data)
 
 
 static ngx_int_t
-ngx_http_bog_source_extend_lease(ngx_http_bog_area_t *area, void *data)
+ngx_http_bog_extend_lease(ngx_http_bog_area_t *area, void *data)
 {
     bog_time_t  now;
 
-    if (!ngx_http_bog_source_has_lease(data, &area->record)) {
+    if (!ngx_http_bog_has_lease(data, &area->record)) {
         return NGX_DECLINED;
     }
 
@@ -797,9 +702,9 @@ ngx_http_bog_source_extend_lease(ngx_http_bog_area_t *area, void *data)
 
 
 static ngx_int_t
-ngx_http_bog_source_release_lease(ngx_http_bog_area_t *area, void *data)
+ngx_http_bog_release_lease(ngx_http_bog_area_t *area, void *data)
 {
-    if (!ngx_http_bog_source_has_lease(data, &area->record)) {
+    if (!ngx_http_bog_has_lease(data, &area->record)) {
         return NGX_DECLINED;
     }
 
@@ -822,7 +727,7 @@ ngx_http_bog_source_release_lease(ngx_http_bog_area_t *area, void *data)
  */
 
 static ngx_int_t
-ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area, void *data)
+ngx_http_bog_publish_token(ngx_http_bog_area_t *area, void *data)
 {
     ngx_http_bog_fetch_t *fetch = data;
 
@@ -839,7 +744,7 @@ ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area, void *data)
     record = &area->record;
     policy = &record->policy;
 
-    mine = ngx_http_bog_source_has_lease(source, record);
+    mine = ngx_http_bog_has_lease(source, record);
 
     if (!mine && token->start.mono + token->lifetime <= policy->token.expires) {
         return NGX_DONE;
@@ -864,7 +769,7 @@ ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area, void *data)
 
     } else if (bog_policy_success(policy, &token->start, &now, lifetime,
                                 (int64_t) source->account->refresh_before,
-                                ngx_http_bog_source_random()))
+                                (uint32_t) ngx_random()))
     {
         ngx_http_bog_store_set_token(area, token);
 
@@ -893,7 +798,7 @@ ngx_http_bog_source_publish_token(ngx_http_bog_area_t *area, void *data)
  */
 
 static ngx_int_t
-ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area, void *data)
+ngx_http_bog_publish_failure(ngx_http_bog_area_t *area, void *data)
 {
     ngx_http_bog_fetch_t *fetch = data;
 
@@ -903,14 +808,14 @@ ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area, void *data)
 
     record = &area->record;
 
-    if (!ngx_http_bog_source_has_lease(fetch->data, record)) {
+    if (!ngx_http_bog_has_lease(fetch->data, record)) {
         return NGX_DECLINED;
     }
 
     ngx_http_bog_now(&now);
 
     bog_policy_failure(&record->policy, &now, &fetch->failure,
-                       ngx_http_bog_source_random());
+                       (uint32_t) ngx_random());
 
     if (!fetch->quiet) {
         record->told = fetch->failure.error;
@@ -937,15 +842,8 @@ ngx_http_bog_source_publish_failure(ngx_http_bog_area_t *area, void *data)
 
 
 static ngx_uint_t
-ngx_http_bog_source_has_lease(ngx_http_bog_source_t *source,
+ngx_http_bog_has_lease(ngx_http_bog_source_t *source,
     ngx_http_bog_record_t *record)
 {
     return record->lease.pid == ngx_pid && record->lease.id == source->lease;
-}
-
-
-static uint32_t
-ngx_http_bog_source_random(void)
-{
-    return (uint32_t) ngx_random() ^ ngx_http_bog_seed;
 }

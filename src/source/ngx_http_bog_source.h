@@ -48,18 +48,6 @@ struct ngx_http_bog_waiter_s {
 };
 
 
-/*
- * A worker's fetches at one endpoint.  Their number is limited for each
- * endpoint, so one that hangs does not delay the fetches at others.
- */
-
-struct ngx_http_bog_fetches_s {
-    ngx_uint_t                n;            /* under way */
-    ngx_queue_t               urgent;       /* sources that requests wait for */
-    ngx_queue_t               pending;      /* other sources */
-};
-
-
 /* what a worker does with an account */
 
 struct ngx_http_bog_source_s {
@@ -95,13 +83,9 @@ struct ngx_http_bog_source_s {
 
 
 /*
- * Creates the source of an account, while configuring.  Returns NULL if there
- * is no memory.
+ * Starts the sources of all accounts in a worker.  Each account->source is
+ * memory of zeroes, which the configuration has allocated.
  */
-ngx_http_bog_source_t *ngx_http_bog_source_create(ngx_conf_t *cf,
-    ngx_http_bog_account_t *account);
-
-/* Starts the sources of all accounts in a worker. */
 ngx_int_t ngx_http_bog_source_init_process(ngx_cycle_t *cycle,
     ngx_array_t *accounts);
 
