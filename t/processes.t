@@ -573,7 +573,7 @@ sub fails_before_the_wait {
     my ($output, $go) = map { $nginx->dir . "/$_" } qw(gdb go);
 
     my $gdb = debugged($other, $output,
-        'break ngx_http_bog_source_demand', 'continue', 'finish',
+        'break ngx_http_bog_source_fetch', 'continue', 'finish',
         'echo Finished\n',
         "shell until [ -e $go ]; do sleep 0.05; done", 'detach');
 

@@ -39,9 +39,9 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                     n;           /* under way */
-    ngx_queue_t                    urgent;      /* sources that requests wait
-                                                   for */
-    ngx_queue_t                    pending;     /* other sources */
+    ngx_queue_t                    urgent;      /* postponed sources that
+                                                   requests wait for, */
+    ngx_queue_t                    others;      /* and others */
 } ngx_http_bog_fetches_t;
 
 

@@ -133,7 +133,7 @@ ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
         return ngx_http_bog_do_without_token(r, ctx, blcf, next, now);
     }
 
-    next = ngx_http_bog_source_demand(ctx->source, now);
+    next = ngx_http_bog_source_fetch(ctx->source, now);
 
     /* another worker may have published a token in the meantime */
 

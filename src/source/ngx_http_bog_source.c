@@ -123,7 +123,7 @@ ngx_http_bog_source_init_process(ngx_cycle_t *cycle, ngx_array_t *accounts)
         /* sources of the same endpoint share these */
 
         ngx_queue_init(&account[i]->endpoint->fetches.urgent);
-        ngx_queue_init(&account[i]->endpoint->fetches.pending);
+        ngx_queue_init(&account[i]->endpoint->fetches.others);
 
         ngx_http_bog_metrics_init_process(&source->slot->metrics);
 
@@ -245,7 +245,7 @@ ngx_http_bog_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
 
     /* nginx has logged its own errors of a failure of this class */
 
-    quiet = (record->policy.failures && record->policy.error == record->told);
+    quiet = (record->policy.failures && record->policy.error == record->logged);
 
     source->fetch = ngx_http_bog_fetch_start(source->account, record, quiet,
                                              ngx_http_bog_end_fetch,
@@ -370,16 +370,16 @@ ngx_http_bog_postpone_fetch(ngx_http_bog_source_t *source)
 
     fetches = &source->account->endpoint->fetches;
 
-    queue = ngx_queue_empty(&source->waiters) ? &fetches->pending
+    queue = ngx_queue_empty(&source->waiters) ? &fetches->others
                                               : &fetches->urgent;
-    if (source->pended != queue) {
+    if (source->queue != queue) {
 
-        if (source->pended) {
-            ngx_queue_remove(&source->pending);
+        if (source->queue) {
+            ngx_queue_remove(&source->postponed);
         }
 
-        ngx_queue_insert_tail(queue, &source->pending);
-        source->pended = queue;
+        ngx_queue_insert_tail(queue, &source->postponed);
+        source->queue = queue;
     }
 
     ngx_http_bog_schedule(source, NGX_HTTP_BOG_DAY);
@@ -397,7 +397,7 @@ ngx_http_bog_start_postponed(ngx_http_bog_fetches_t *fetches)
 
     while (fetches->n < NGX_HTTP_BOG_FETCHES) {
 
-        queue = ngx_queue_empty(&fetches->urgent) ? &fetches->pending
+        queue = ngx_queue_empty(&fetches->urgent) ? &fetches->others
                                                   : &fetches->urgent;
         if (ngx_queue_empty(queue)) {
             return;
@@ -406,8 +406,8 @@ ngx_http_bog_start_postponed(ngx_http_bog_fetches_t *fetches)
         q = ngx_queue_head(queue);
         ngx_queue_remove(q);
 
-        source = ngx_queue_data(q, ngx_http_bog_source_t, pending);
-        source->pended = NULL;
+        source = ngx_queue_data(q, ngx_http_bog_source_t, postponed);
+        source->queue = NULL;
 
         ngx_http_bog_fetch_unless_exiting(source, &now);
     }
@@ -459,7 +459,7 @@ ngx_http_bog_source_check_timer(ngx_http_bog_source_t *source, bog_time_t *now)
     ngx_msec_int_t  left, most;
 
     if (source->fetch
-        || source->pended
+        || source->queue
         || bog_policy_next(&source->record.policy, now) > now->mono)
     {
         return;
@@ -497,7 +497,7 @@ ngx_http_bog_worker_delay(ngx_http_bog_source_t *source)
 
 
 int64_t
-ngx_http_bog_source_demand(ngx_http_bog_source_t *source, bog_time_t *now)
+ngx_http_bog_source_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_uint_t  coming;
 
@@ -526,7 +526,7 @@ ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_queue_insert_tail(&source->waiters, &waiter->queue);
     waiter->queued = 1;
 
-    if (source->pended) {
+    if (source->queue) {
         ngx_http_bog_postpone_fetch(source);
     }
 
@@ -818,7 +818,7 @@ ngx_http_bog_publish_failure(ngx_http_bog_area_t *area, void *data)
                        (uint32_t) ngx_random());
 
     if (!fetch->quiet) {
-        record->told = fetch->failure.error;
+        record->logged = fetch->failure.error;
     }
 
     failed = &record->failed;

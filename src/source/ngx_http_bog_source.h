@@ -72,8 +72,9 @@ struct ngx_http_bog_source_s {
     int64_t                   pause;        /* mono: no fetch begins before; 0
                                                if the last one here could run */
 
-    ngx_queue_t               pending;      /* too many fetches are under way */
-    ngx_queue_t              *pended;       /* in this queue, or NULL */
+    ngx_queue_t               postponed;    /* as too many fetches are under
+                                               way, */
+    ngx_queue_t              *queue;        /* in this queue, or NULL */
 
     ngx_queue_t               waiters;
     ngx_queue_t               waiting;      /* in the list of the sources that
@@ -120,13 +121,13 @@ void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
  * fetch that may bring a token: the time of now if that is under way, here or
  * in another worker, or about to begin; else that of the next one.
  */
-int64_t ngx_http_bog_source_demand(ngx_http_bog_source_t *source,
+int64_t ngx_http_bog_source_fetch(ngx_http_bog_source_t *source,
     bog_time_t *now);
 
 /*
- * Adds a waiter, which the caller owns, right after the demand.  Its handler is
+ * Adds a waiter, which the caller owns, right after the fetch.  Its handler is
  * called once, from an event of this worker: with NGX_OK when there is a token;
- * with NGX_ERROR when a fetch has failed since the demand, and either the
+ * with NGX_ERROR when a fetch has failed since then, and either the
  * credentials were rejected or the next fetch begins after the waiter's
  * deadline.  The handler must not run the request, only post an event.
  */
@@ -148,7 +149,7 @@ ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 
 /* Says whether ngx_http_bog_source_accept() would change nothing. */
 #define ngx_http_bog_source_accepted(source, token)                           \
-    ((source)->slot->refusals == 0                                            \
+    ((source)->slot->rejects == 0                                            \
      && (source)->slot->accepted == (token)->number                           \
      && ngx_current_msec - (source)->slot->accepted_msec                      \
         < NGX_HTTP_BOG_ACCEPTED_NOTE)

@@ -22,7 +22,7 @@
  */
 
 #define NGX_HTTP_BOG_ACCEPTED  (1000 + NGX_HTTP_BOG_ACCEPTED_NOTE)
-#define NGX_HTTP_BOG_REFUSALS  3
+#define NGX_HTTP_BOG_REJECTS  3
 
 
 static void ngx_http_bog_source_copy_tokens(ngx_http_bog_source_t *source);
@@ -196,13 +196,8 @@ ngx_http_bog_token_copy_old(ngx_http_bog_source_t *source,
 
     old->number = record->token - 1;
     old->len = record->old_len;
+    ngx_memcpy(old->id, record->old_id, sizeof(old->id));
     ngx_memcpy(old->data, token->data + token->len, old->len);
-
-    if (bog_oauth_token_id((char *) old->id, old->data, old->len) != 0) {
-        ngx_http_bog_token_free(old);
-        return NULL;
-    }
-
     old->times = record->policy.old;
 
     return old;
@@ -274,7 +269,7 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 
     slot = source->slot;
 
-    if ((ngx_atomic_fetch_add(&slot->refusals, 1) + 1 < NGX_HTTP_BOG_REFUSALS
+    if ((ngx_atomic_fetch_add(&slot->rejects, 1) + 1 < NGX_HTTP_BOG_REJECTS
          && slot->accepted == token->number
          && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
         || ngx_http_bog_store_update(source->account->zone,
@@ -328,7 +323,7 @@ ngx_http_bog_source_accept(ngx_http_bog_source_t *source,
 
     slot = source->slot;
 
-    slot->refusals = 0;
+    slot->rejects = 0;
     slot->accepted = token->number;
     slot->accepted_msec = ngx_current_msec;
 

@@ -7,6 +7,13 @@
 #include "ngx_http_bog_metrics.h"
 
 
+/*
+ * The counters of a source, in shared memory.  All floors above count here; the
+ * report reads.  Nothing here may wait or fail: a count that cannot be made is
+ * left out.
+ */
+
+
 static void ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h,
     ngx_msec_t ms);
 static ngx_http_bog_holder_t *ngx_http_bog_metrics_holder(
@@ -69,7 +76,7 @@ ngx_str_t  ngx_http_bog_bound_names[] = {
 };
 
 
-/* by bog_error_e, in ngx_http_bog_failure_classes */
+/* by bog_error_e: the place in ngx_http_bog_failure_classes */
 
 static ngx_uint_t  ngx_http_bog_classes[] = { 0, 0, 1, 2, 3, 6, 7, 8, 9 };
 
@@ -115,7 +122,7 @@ ngx_http_bog_metrics_fetch(ngx_http_bog_metrics_t *m, bog_failure_t *failure,
     if (failure->error == BOG_ERROR_HTTP
         && (failure->status / 100 == 4 || failure->status / 100 == 5))
     {
-        /* http_4xx and http_5xx have these places */
+        /* the classes "http_4xx" and "http_5xx" are at places 4 and 5 */
 
         class = failure->status / 100;
     }
@@ -150,7 +157,7 @@ ngx_http_bog_metrics_hold(ngx_http_bog_metrics_t *m)
 
     holder = ngx_http_bog_metrics_holder(m);
 
-    /* take a free place, to which only this process writes from here on */
+    /* take a free place; from here on only this process writes to it */
 
     for (i = 0; holder == NULL && i < NGX_HTTP_BOG_HOLDERS; i++) {
         pid = m->holders[i].pid;
@@ -164,7 +171,7 @@ ngx_http_bog_metrics_hold(ngx_http_bog_metrics_t *m)
         }
     }
 
-    /* if there are more processes than places, some are not counted */
+    /* with more processes than places, some requests are not counted */
 
     if (holder) {
         holder->requests++;
@@ -185,7 +192,7 @@ ngx_http_bog_metrics_held(ngx_http_bog_metrics_t *m,
 
     if (holder && holder->requests && --holder->requests == 0) {
 
-        /* one that lives on without any leaves the place to others */
+        /* another process may take the place */
 
         holder->pid = 0;
     }

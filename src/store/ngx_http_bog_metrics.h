@@ -12,17 +12,17 @@
 
 
 /*
- * What has happened to a source so far, in all workers.  The numbers are in
- * its zone, so they go on over a reload.  Each is added to atomically: there
- * is no lock, and a worker may die at any instruction.
+ * What has happened to a source so far, in all workers.  The counters are in
+ * the source's zone, so a reload keeps them.  Each is increased atomically:
+ * there is no lock, as a worker may die at any instruction.
  */
 
 
-/* the upper bounds, and one more for what is above them all */
+/* one for each upper bound, and one for values above all of them */
 
 #define NGX_HTTP_BOG_BUCKETS  12
 
-/* processes that can have waiting requests at the same time */
+/* processes that can have held requests at the same time */
 
 #define NGX_HTTP_BOG_HOLDERS  64
 
@@ -48,7 +48,7 @@ typedef enum {
 } ngx_http_bog_hold_result_e;
 
 
-/* kinds of failures: those of bog_error_e, and HTTP's in parts */
+/* classes of failures: those of bog_error_e, where HTTP has three */
 
 #define NGX_HTTP_BOG_CLASSES  10
 
@@ -59,10 +59,10 @@ typedef struct {
 } ngx_http_bog_histogram_t;
 
 
-/* how many requests a process has waiting: they end with it */
+/* how many requests a process holds: they end when the process dies */
 
 typedef struct {
-    ngx_atomic_t              pid;              /* 0: of none */
+    ngx_atomic_t              pid;              /* 0: a free place */
     ngx_atomic_t              requests;
 } ngx_http_bog_holder_t;
 
@@ -77,8 +77,10 @@ typedef struct {
     ngx_http_bog_holder_t     holders[NGX_HTTP_BOG_HOLDERS];
 
     ngx_atomic_t              without[NGX_HTTP_BOG_OFF];
-                                                /* a token, by "bog_token" */
-    ngx_atomic_t              unauthorized;     /* answers of the API */
+                                                /* requests without a token, by
+                                                   "bog_token" */
+    ngx_atomic_t              unauthorized;     /* answers of the API that
+                                                   reject a token */
     ngx_atomic_t              rejected;         /* tokens dropped for them */
 } ngx_http_bog_metrics_t;
 
@@ -94,19 +96,27 @@ extern ngx_str_t  ngx_http_bog_bound_names[];     /* in seconds */
     (void) ngx_atomic_fetch_add(&(counter), 1)
 
 
-/* Ends what a process that has died, or the one before this, left behind. */
+/*
+ * Clears the places of processes that have died, one with this pid too: else
+ * requests that it held would be counted again when its pid is used again.
+ */
 void ngx_http_bog_metrics_init_process(ngx_http_bog_metrics_t *m);
 
-/* A fetch has ended; error is BOG_ERROR_NONE where it brought a token. */
+/*
+ * Counts a fetch that has ended, after so many milliseconds.  The error is
+ * BOG_ERROR_NONE if there is a token.
+ */
 void ngx_http_bog_metrics_fetch(ngx_http_bog_metrics_t *m,
     bog_failure_t *failure, ngx_msec_t ms);
 
-/* A request begins to wait, and does not wait any more. */
+/* Counts a request that is held from now on, in this process. */
 void ngx_http_bog_metrics_hold(ngx_http_bog_metrics_t *m);
+
+/* Counts the end of that hold, after so many milliseconds. */
 void ngx_http_bog_metrics_held(ngx_http_bog_metrics_t *m,
     ngx_http_bog_hold_result_e result, ngx_msec_t ms);
 
-/* Returns how many requests are waiting, in all processes that live. */
+/* Returns how many requests are held, in all processes that live. */
 ngx_uint_t ngx_http_bog_metrics_holding(ngx_http_bog_metrics_t *m);
 
 

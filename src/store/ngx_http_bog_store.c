@@ -384,8 +384,10 @@ ngx_http_bog_store_set_token(ngx_http_bog_area_t *area,
 
     record->token++;
     record->old_len = record->len;
+    ngx_memcpy(record->old_id, record->id, sizeof(record->old_id));
+
     record->len = token->len;
+    ngx_memcpy(record->id, token->id, sizeof(record->id));
     record->start = token->start.wall;
     record->lifetime = token->lifetime;
-    ngx_memcpy(record->id, token->id, sizeof(record->id));
 }

@@ -79,14 +79,15 @@ typedef struct {
     u_char                 id[16];          /* of the token, hex */
     int64_t                start;           /* wall: of its life */
     int64_t                lifetime;
-    size_t                 old_len;         /* of the token before it */
+    size_t                 old_len;         /* of the token before it, */
+    u_char                 old_id[16];      /* and its id */
     ngx_uint_t             rejected;        /* number of the last one that the
                                                API has rejected, 0: none */
 
     int64_t                obtained;        /* wall, 0: no token so far */
     ngx_http_bog_failed_t  failed;
     ngx_uint_t             failures;        /* of all fetches so far */
-    uint32_t               told;            /* bog_error_e of the last one that
+    uint32_t               logged;          /* bog_error_e of the last one that
                                                nginx itself could log */
 
     ngx_http_bog_addrs_t   addrs;           /* of the last success */
@@ -113,7 +114,7 @@ typedef struct {
     ngx_atomic_t           accepted;        /* number of the token that the API
                                                last accepted, */
     ngx_atomic_t           accepted_msec;   /* and when */
-    ngx_atomic_t           refusals;        /* by the API, since it accepted */
+    ngx_atomic_t           rejects;         /* by the API, since it accepted */
     ngx_http_bog_metrics_t metrics;
     ngx_atomic_t           stored;          /* what a file has, and which one */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];

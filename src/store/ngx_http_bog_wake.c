@@ -8,12 +8,10 @@
 
 
 /*
- * The eventfd by which processes wake each other.  The store and the sources
- * call this after a publication.  It must never read the eventfd: then a
- * process could miss an edge.
+ * The eventfd by which processes wake each other.  A source calls this after it
+ * has published something; workers, and the process that writes files, are
+ * woken.  Nobody may read the eventfd: each write is an edge without that.
  */
-
-#if (NGX_HAVE_SYS_EVENTFD_H)
 
 
 static void ngx_http_bog_wake_cleanup(void *data);
@@ -45,12 +43,16 @@ ngx_http_bog_wake_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+#if (NGX_HAVE_SYS_EVENTFD_H)
+
     ngx_http_bog_wake_fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
     if (ngx_http_bog_wake_fd == -1) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, ngx_errno,
                       "eventfd() failed, held requests are polled for");
     }
+
+#endif
 
     return NGX_OK;
 }
@@ -123,6 +125,3 @@ ngx_http_bog_wake_works(void)
 {
     return ngx_http_bog_wake_registered;
 }
-
-
-#endif

@@ -17,9 +17,10 @@
  * and is never read: each write is a new edge for every worker.
  */
 
-#if (NGX_HAVE_SYS_EVENTFD_H)
-
-/* Creates the eventfd, in the master.  A failure is logged, and is no error. */
+/*
+ * Creates the eventfd, in the master.  If that fails, a warning is logged, and
+ * all processes look by themselves.
+ */
 ngx_int_t ngx_http_bog_wake_init_module(ngx_cycle_t *cycle);
 
 /* Has the handler called in this process whenever a process wakes it. */
@@ -31,16 +32,6 @@ void ngx_http_bog_wake(void);
 
 /* Says whether this process is woken, or has to look by itself. */
 ngx_uint_t ngx_http_bog_wake_works(void);
-
-#else
-
-#define ngx_http_bog_wake_init_module(cycle)  NGX_OK
-#define ngx_http_bog_wake_init_process(cycle, handler)                        \
-    ((void) (handler), NGX_OK)
-#define ngx_http_bog_wake()
-#define ngx_http_bog_wake_works()  0
-
-#endif
 
 
 #endif /* _NGX_HTTP_BOG_WAKE_H_INCLUDED_ */

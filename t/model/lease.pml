@@ -193,7 +193,7 @@ bool  due = true;               /* a fetch, for a reason */
 #define HOLDS(w)     HAS(waiting, w)
 
 
-/* ngx_http_bog_source_begin(), ngx_http_bog_change_acquire() */
+/* ngx_http_bog_source_fetch_if_due(), ngx_http_bog_acquire_lease() */
 
 inline acquire()
 {
@@ -225,7 +225,7 @@ inline give()
 }
 
 
-/* ngx_http_bog_source_sync(), ngx_http_bog_source_deliver() */
+/* ngx_http_bog_check_waiters(), what it does with what it reads */
 
 inline deliver()
 {
@@ -251,7 +251,7 @@ inline deliver()
 }
 
 
-/* ngx_http_bog_store_waited(), ngx_http_bog_wake() */
+/* ngx_http_bog_end_fetch(), ngx_http_bog_wake() */
 
 inline wake()
 {
@@ -276,7 +276,7 @@ inline wake()
 }
 
 
-/* ngx_http_bog_source_await(): the timer of a millisecond is an edge here */
+/* ngx_http_bog_source_wait(): the timer of a millisecond is an edge here */
 
 inline look()
 {
@@ -305,12 +305,28 @@ inline await()
 }
 
 
-inline await_again()
+inline ask()
 {
+#ifndef POLL
     if
-    :: HOLDS(me) -> await()
+    :: HOLDS(me) -> waited = true
     :: else
     fi
+#else
+    skip
+#endif
+}
+
+
+inline check_waiters()
+{
+#ifdef SAY_LATE
+    d_step { deliver() };
+    ask()
+#else
+    ask();
+    d_step { deliver() }
+#endif
 }
 
 
@@ -378,7 +394,7 @@ inline request()
 }
 
 
-/* ngx_http_bog_source_publish() of a token: ngx_http_bog_change_success() */
+/* ngx_http_bog_publish() of a token: ngx_http_bog_publish_token() */
 
 inline success()
 {
@@ -410,7 +426,7 @@ inline success()
 }
 
 
-/* ngx_http_bog_change_release() */
+/* ngx_http_bog_release_lease() */
 
 inline release()
 {
@@ -433,7 +449,7 @@ inline release()
 }
 
 
-/* ngx_http_bog_change_failure(), bog_policy_failure() */
+/* ngx_http_bog_publish_failure(), bog_policy_failure() */
 
 inline failure(too_late)
 {
@@ -459,7 +475,7 @@ inline failure(too_late)
 }
 
 
-/* ngx_http_bog_source_fetched() */
+/* ngx_http_bog_end_fetch() */
 
 inline fetched(what)
 {
@@ -488,9 +504,9 @@ inline fetched(what)
     wake();
 #endif
 
-    d_step { deliver() }
+    check_waiters();
 
-    /* ngx_http_bog_source_go_on() */
+    /* ngx_http_bog_fetch_unless_exiting() */
 
     if
     :: HOLDS(me) -> acquire()
@@ -547,25 +563,21 @@ start:
         :: atomic { requests > 0 && RUNS(me) && !quit[me] -> requests-- }
             request()
 
-        /* ngx_http_bog_source_woken(), of the eventfd */
+        /* ngx_http_bog_wake_handler(), of the eventfd */
 
         :: d_step {
             HAS(edge, me) && RUNS(me) ->
-            edge = edge & ~BIT(me);
-            deliver()
+            edge = edge & ~BIT(me)
            }
-            await_again()
+            check_waiters()
 
 #ifndef NO_WATCH
-        /* ngx_http_bog_source_watch_handler() */
+        /* ngx_http_bog_timer_handler() while requests wait */
 
-        :: d_step {
-            (HOLDS(me) && RUNS(me)
-             && (HAS(unseen, me) || USABLE || HAS(failed, me)
-                 || (fetch[me] == NO_FETCH && FREE && DUE))) ->
-            deliver()
-           }
-            await_again();
+        :: (HOLDS(me) && RUNS(me)
+            && (HAS(unseen, me) || USABLE || HAS(failed, me)
+                || (fetch[me] == NO_FETCH && FREE && DUE))) ->
+            check_waiters();
 
             if
             :: HOLDS(me) -> acquire()
@@ -573,7 +585,7 @@ start:
             fi
 #endif
 
-        /* ngx_http_bog_source_task_handler() */
+        /* ngx_http_bog_timer_handler() */
 
         :: atomic {
             (RUNS(me) && fetch[me] == NO_FETCH && FREE && DUE
@@ -589,7 +601,7 @@ start:
             acquire()
            }
 
-        /* of a worker that fetches: ngx_http_bog_change_extend() */
+        /* of a worker that fetches: ngx_http_bog_extend_lease() */
 
         :: d_step {
             fetch[me] != NO_FETCH && RUNS(me) && lease_over && MINE ->
@@ -623,7 +635,7 @@ start:
 #endif
 
 #ifdef RELOAD
-        /* worker_shutdown_timeout: ngx_http_bog_change_release() */
+        /* worker_shutdown_timeout: ngx_http_bog_release_lease() */
 
         :: d_step {
             fetch[me] != NO_FETCH && RUNS(me) && quit[me] ->
@@ -751,7 +763,7 @@ proctype world()
 #endif
 
 #ifdef RELOAD
-    /* ngx_http_bog_change_reload(), and the new workers */
+    /* ngx_http_bog_store_update_reload(), and the new workers */
 
     :: atomic {
         !reloads ->

@@ -145,7 +145,7 @@ inline release()
 
 
 /*
- * ngx_http_bog_store_take() and _try(): an area to write to, or AREAS where
+ * ngx_http_bog_store_take(): an area to write to, or AREAS where
  * there is none.  The code gives up after a number of rounds; here it does
  * after one in which nothing has changed, as others would find the same.
  */
@@ -212,7 +212,7 @@ next:
 }
 
 
-/* ngx_http_bog_store_change() */
+/* ngx_http_bog_store_update() */
 
 inline change()
 {
