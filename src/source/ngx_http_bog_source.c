@@ -416,16 +416,18 @@ ngx_http_bog_start_postponed(ngx_http_bog_fetches_t *fetches)
 
 /*
  * Sets the timer, to a day at most: then the clocks are compared again.  While
- * requests wait for a fetch of another worker, the timer comes more often.  A
- * timer that is set is deleted, or ngx_add_timer() would keep it where the new
- * time is nearly the same.
+ * requests wait for a fetch of another worker, the timer looks after that, and
+ * may only be set to an earlier time: requests that come must not put it off.
+ * ngx_add_timer() alone would keep a timer that is set to nearly the same time.
  */
 
 static void
 ngx_http_bog_schedule(ngx_http_bog_source_t *source, int64_t delay)
 {
-    int64_t  most;
+    int64_t       most;
+    ngx_event_t  *ev;
 
+    ev = &source->timer;
     most = NGX_HTTP_BOG_DAY;
 
     if (!ngx_queue_empty(&source->waiters) && source->fetch == NULL) {
@@ -433,12 +435,20 @@ ngx_http_bog_schedule(ngx_http_bog_source_t *source, int64_t delay)
                                          : NGX_HTTP_BOG_POLL;
     }
 
-    if (source->timer.timer_set) {
-        ngx_del_timer(&source->timer);
+    delay = ngx_min(ngx_max(delay, 1), most);
+
+    if (ev->timer_set) {
+
+        if (!ngx_queue_empty(&source->waiters)
+            && (ngx_msec_int_t) (ev->timer.key - ngx_current_msec) <= delay)
+        {
+            return;
+        }
+
+        ngx_del_timer(ev);
     }
 
-    ngx_add_timer(&source->timer,
-                  (ngx_msec_t) ngx_min(ngx_max(delay, 1), most));
+    ngx_add_timer(ev, (ngx_msec_t) delay);
 }
 
 
@@ -517,8 +527,6 @@ void
 ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter)
 {
-    int64_t  delay;
-
     if (ngx_queue_empty(&source->waiters)) {
         ngx_queue_insert_tail(&ngx_http_bog_sources_waiting, &source->waiting);
     }
@@ -530,19 +538,18 @@ ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
         ngx_http_bog_postpone_fetch(source);
     }
 
-    /* what was published before we asked to be woken does not wake us */
+    /* what was published before we ask to be woken does not wake us */
 
     ngx_http_bog_store_wait(source->account);
-
-    delay = (ngx_msec_int_t) (source->timer.timer.key - ngx_current_msec);
 
     if (source->slot->version != source->version
         || source->failures != source->record.failures)
     {
-        delay = 1;
-    }
+        ngx_http_bog_schedule(source, 1);
 
-    ngx_http_bog_schedule(source, delay);
+    } else {
+        ngx_http_bog_schedule(source, NGX_HTTP_BOG_RETRY);
+    }
 }
 
 
