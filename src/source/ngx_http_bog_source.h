@@ -149,7 +149,7 @@ ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
 
 /* Says whether ngx_http_bog_source_accept() would change nothing. */
 #define ngx_http_bog_source_accepted(source, token)                           \
-    ((source)->slot->rejects == 0                                            \
+    ((source)->slot->rejects == 0                                             \
      && (source)->slot->accepted == (token)->number                           \
      && ngx_current_msec - (source)->slot->accepted_msec                      \
         < NGX_HTTP_BOG_ACCEPTED_NOTE)
