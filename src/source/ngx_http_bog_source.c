@@ -766,7 +766,7 @@ ngx_http_bog_publish_token(ngx_http_bog_area_t *area, void *data)
 
     if (same && !token->stated) {
 
-        /* no server says how long: as long as was known before */
+        /* the server does not say how long: for the time that is left */
 
         lifetime = bog_times_left(&policy->token, &token->start);
     }

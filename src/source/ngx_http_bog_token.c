@@ -22,7 +22,7 @@
  */
 
 #define NGX_HTTP_BOG_ACCEPTED  (1000 + NGX_HTTP_BOG_ACCEPTED_NOTE)
-#define NGX_HTTP_BOG_REJECTS  3
+#define NGX_HTTP_BOG_REJECTS   3
 
 
 static void ngx_http_bog_source_copy_tokens(ngx_http_bog_source_t *source);
