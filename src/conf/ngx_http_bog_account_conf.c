@@ -422,8 +422,8 @@ ngx_http_bog_account_write_request(ngx_conf_t *cf,
 
 
 /*
- * "ID@HOST", and a number if there are several of them, which differ in their
- * secret, path or parameters.
+ * The name is "ID@HOST".  Accounts with the same one, which differ in the
+ * secret, the path or the parameters, get a number behind it.
  */
 
 static ngx_int_t

@@ -270,7 +270,7 @@ ngx_http_bog_check_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
         }
     }
 
-    /* what an editor or a copied text leaves behind */
+    /* an editor, or a text that was copied, may have left these behind */
 
     if (ngx_strchr(" \"'", p[0])
         || ngx_strchr(" \"'", p[len - 1])
@@ -352,8 +352,8 @@ ngx_http_bog_token_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 /*
- * nginx makes the folders of all its paths, for the user of its workers, and
- * where one has a manager, starts the cache manager process to call it.
+ * nginx makes the folder of each path, for the user of its workers.  If a path
+ * has a manager, nginx starts the cache manager process, which calls it.
  */
 
 char *
@@ -415,7 +415,7 @@ ngx_http_bog_check_time(ngx_conf_t *cf, void *post, void *data)
         return "must be above zero";
     }
 
-    /* timers take a sum of several times */
+    /* a timer is set to the sum of several of these times */
 
     if (*msec > (ngx_msec_t) bounds->high) {
         return "must be at most one day";
@@ -451,7 +451,7 @@ ngx_http_bog_check_name(ngx_conf_t *cf, void *post, void *data)
         return "needs a name";
     }
 
-    /* it becomes a line of the request's header */
+    /* the name becomes a part of the token request's header */
 
     for (i = 0; i < name->len; i++) {
         if (name->data[i] <= 0x20 || name->data[i] >= 0x7f) {

@@ -8,9 +8,9 @@
 
 
 /*
- * The URL of a token endpoint: what is refused in it, and what it is taken
- * apart into.  A name is not resolved here: the fetch does that, so nginx
- * starts without name servers.
+ * The URL of a token endpoint: what is refused in it, and its parts.  The
+ * directive and the making of an account call this file.  It must not resolve
+ * a name, so that nginx starts without name servers: the fetch does that.
  */
 
 
@@ -240,7 +240,7 @@ ngx_http_bog_endpoint_check(ngx_conf_t *cf, ngx_http_bog_endpoint_t *endpoint)
 
     for (i = 0; i < umcf->upstreams.nelts && endpoint->addr == NULL; i++) {
 
-        /* those that a "proxy_pass" made have an address from the start */
+        /* entries without the flag are of a "proxy_pass" to a host name */
 
         if ((uscfp[i]->flags & NGX_HTTP_UPSTREAM_CREATE)
             && uscfp[i]->host.len == host->len

@@ -11,7 +11,7 @@
 
 /*
  * How the fetches of an account connect: timeouts, names, TLS.  All of it is
- * made when the account is; at run time fetches only read it.
+ * made together with the account, and fetches must not change it.
  */
 
 
@@ -136,8 +136,8 @@ ngx_http_bog_account_set_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
     }
 
     /*
-     * The time for all: a name to resolve, a try that fails at its end, and
-     * another one that was begun just before.
+     * The longest time of a fetch: a name is resolved, a try fails when its
+     * time is over, and another one has begun just before.
      */
 
     account->fetch_timeout = account->resolver_timeout
