@@ -38,20 +38,6 @@
 #endif
 
 
-#if (NGX_HTTP_BOG_EARLY_HINTS)
-
-#define ngx_http_bog_top_early_hints()  ngx_http_top_early_hints_filter
-#define ngx_http_bog_set_top_early_hints(filter)                              \
-    ngx_http_top_early_hints_filter = (filter)
-
-#else
-
-#define ngx_http_bog_top_early_hints()  NULL
-#define ngx_http_bog_set_top_early_hints(filter)
-
-#endif
-
-
 #if (NGX_HTTP_BOG_KEEP_TRAILERS)
 
 #define ngx_http_bog_parse_chunked(r, b, ctx)                                 \

@@ -4,7 +4,6 @@
  */
 
 
-#include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_request.h"
 
 
@@ -16,16 +15,6 @@
  */
 
 
-/* the first filter of each chain; the links are in the filters themselves */
-
-typedef struct {
-    ngx_http_output_header_filter_pt  header;
-    ngx_http_output_header_filter_pt  early_hints;
-    ngx_http_output_body_filter_pt    body;
-    ngx_http_request_body_filter_pt   request_body;
-} ngx_http_bog_filters_t;
-
-
 static ngx_int_t ngx_http_bog_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_add_retry_after(ngx_http_request_t *r,
     ngx_uint_t seconds);
@@ -34,34 +23,12 @@ static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 
-static ngx_http_bog_filters_t  ngx_http_bog_filters;
-
 
 void
 ngx_http_bog_filter_init(void)
 {
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_bog_filter;
-}
-
-
-void
-ngx_http_bog_filter_keep(void)
-{
-    ngx_http_bog_filters.header = ngx_http_top_header_filter;
-    ngx_http_bog_filters.early_hints = ngx_http_bog_top_early_hints();
-    ngx_http_bog_filters.body = ngx_http_top_body_filter;
-    ngx_http_bog_filters.request_body = ngx_http_top_request_body_filter;
-}
-
-
-void
-ngx_http_bog_filter_put_back(void)
-{
-    ngx_http_top_header_filter = ngx_http_bog_filters.header;
-    ngx_http_bog_set_top_early_hints(ngx_http_bog_filters.early_hints);
-    ngx_http_top_body_filter = ngx_http_bog_filters.body;
-    ngx_http_top_request_body_filter = ngx_http_bog_filters.request_body;
 }
 
 

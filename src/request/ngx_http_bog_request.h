@@ -111,16 +111,6 @@ void ngx_http_bog_check_answer(void *ctx);
 /* Adds the header filter, which checks the answers that nginx sends. */
 void ngx_http_bog_filter_init(void);
 
-/*
- * nginx makes its chains of filters anew while it configures, in variables that
- * all configurations have in common.  Where that fails in the middle, the old
- * configuration goes on, and a worker that is started later would lack the
- * filters that were still to come.  So the chains are kept before, and are put
- * back if we refuse the new configuration.
- */
-void ngx_http_bog_filter_keep(void);
-void ngx_http_bog_filter_put_back(void);
-
 /* Adds the variables $bog_*. */
 ngx_int_t ngx_http_bog_add_variables(ngx_conf_t *cf);
 
