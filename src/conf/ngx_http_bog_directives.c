@@ -162,37 +162,25 @@ ngx_http_bog_add_credential(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
 {
-    ssize_t          n;
-    ngx_fd_t         fd;
-    ngx_int_t        rc;
-    ngx_file_info_t  fi;
+    char             *failed;
+    ssize_t           n;
+    ngx_file_info_t   fi;
 
-    /* a FIFO without a writer must not keep nginx from starting */
+    n = ngx_http_bog_read_file(file->data, 0, secret->data,
+                               NGX_HTTP_BOG_SECRET_ROOM, &fi, &failed);
 
-    fd = ngx_open_file(file->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
-                       NGX_FILE_OPEN, 0);
-
-    if (fd == NGX_INVALID_FILE) {
+    if (n == NGX_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " client secret \"%s\" failed",
-                           file->data);
+                           "%s client secret \"%s\" failed",
+                           failed, file->data);
         return NGX_ERROR;
     }
 
-    rc = NGX_ERROR;
-
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " client secret \"%s\" failed",
-                           file->data);
-        goto done;
-    }
-
-    if (!ngx_is_file(&fi)) {
+    if (n == NGX_DECLINED) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "client secret \"%s\" is not a regular file",
                            file->data);
-        goto done;
+        return NGX_ERROR;
     }
 
     if (fi.st_mode & S_IROTH) {
@@ -201,28 +189,9 @@ ngx_http_bog_read_secret(ngx_conf_t *cf, ngx_str_t *file, ngx_str_t *secret)
                            "its mode should be 0600", file->data);
     }
 
-    do {
-        n = ngx_read_fd(fd, secret->data + secret->len,
-                        NGX_HTTP_BOG_SECRET_ROOM - secret->len);
+    secret->len = n;
 
-        if (n == -1) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                               ngx_read_fd_n " client secret \"%s\" failed",
-                               file->data);
-            goto done;
-        }
-
-        secret->len += n;
-
-    } while (n && secret->len < NGX_HTTP_BOG_SECRET_ROOM);
-
-    rc = NGX_OK;
-
-done:
-
-    (void) ngx_close_file(fd);
-
-    return rc;
+    return NGX_OK;
 }
 
 

@@ -60,6 +60,16 @@ bog_pool_t *ngx_http_bog_pool_create(ngx_pool_t *pool);
 /* Returns size bytes of the pool, or NULL, which is logged. */
 u_char *ngx_http_bog_pool_alloc(bog_pool_t *pool, size_t size, ngx_log_t *log);
 
+/*
+ * Reads up to size bytes of a regular file into buf, and its description into
+ * fi; both belong to the caller.  The flags are added to those of open(), 0 or
+ * O_NOFOLLOW.  Returns the number of bytes; NGX_DECLINED if it is not a regular
+ * file; or NGX_ERROR with ngx_errno set, and in failed the name of the system
+ * call.
+ */
+ssize_t ngx_http_bog_read_file(u_char *name, int flags, u_char *buf,
+    size_t size, ngx_file_info_t *fi, char **failed);
+
 
 /* Tells the time on both clocks, as of this turn of the event loop. */
 static ngx_inline void
