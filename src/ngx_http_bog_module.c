@@ -5,7 +5,6 @@
 
 
 #include "ngx_http_bog_conf.h"
-#include "ngx_http_bog_manager.h"
 #include "ngx_http_bog_request.h"
 #include "ngx_http_bog_source.h"
 #include "ngx_http_bog_status.h"
@@ -349,6 +348,6 @@ ngx_http_bog_exit_master(ngx_cycle_t *cycle)
     bmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_bog_module);
 
     if (bmcf) {
-        ngx_http_bog_manager_exit_master(cycle, &bmcf->state_dir);
+        ngx_http_bog_state_exit_master(cycle, &bmcf->state_dir);
     }
 }

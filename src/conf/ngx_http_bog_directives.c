@@ -6,7 +6,6 @@
 
 #include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_conf.h"
-#include "ngx_http_bog_manager.h"
 
 
 /*
@@ -360,7 +359,7 @@ ngx_http_bog_state_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     path->conf_file = cf->conf_file->file.name.data;
     path->line = cf->conf_file->line;
-    path->manager = ngx_http_bog_manager;
+    path->manager = ngx_http_bog_state_manager;
     path->data = &bmcf->state_dir;
 
     bmcf->state_dir.path = path;
