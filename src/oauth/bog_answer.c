@@ -159,14 +159,14 @@ bog_oauth_b64token(const char *token, size_t len)
 {
     size_t  i;
 
+    static const char  allowed[] = BOG_OAUTH_ALNUM "-._~+/";
+
     while (len && token[len - 1] == '=') {
         len--;
     }
 
     for (i = 0; i < len; i++) {
-        if (!bog_oauth_alnum((unsigned char) token[i])
-            && !memchr("-._~+/", token[i], 6))
-        {
+        if (memchr(allowed, token[i], sizeof(allowed) - 1) == NULL) {
             return 0;
         }
     }
@@ -311,8 +311,7 @@ bog_answer_base64url(char *dst, const char *src, size_t len)
     unsigned     bits;
     const char  *digit;
 
-    static const char  digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char  digits[] = BOG_OAUTH_ALNUM "-_";
 
     if (len % 4 == 1) {
         return 0;
@@ -323,7 +322,7 @@ bog_answer_base64url(char *dst, const char *src, size_t len)
 
     for (i = 0; i < len; i++) {
 
-        digit = memchr(digits, src[i], 64);
+        digit = memchr(digits, src[i], sizeof(digits) - 1);
         if (digit == NULL) {
             return 0;
         }

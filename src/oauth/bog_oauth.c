@@ -88,6 +88,8 @@ bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src)
 {
     size_t                i, len;
     unsigned char         ch;
+
+    static const char     plain[] = BOG_OAUTH_ALNUM " *-._";
     static unsigned char  hex[] = "0123456789ABCDEF";
 
     len = 0;
@@ -95,7 +97,7 @@ bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src)
     for (i = 0; i < src->len; i++) {
         ch = src->data[i];
 
-        if (bog_oauth_alnum(ch) || memchr(" *-._", ch, 5)) {
+        if (memchr(plain, ch, sizeof(plain) - 1)) {
             if (dst) {
                 dst[len] = (ch == ' ') ? '+' : ch;
             }
@@ -192,15 +194,4 @@ bog_oauth_half(unsigned char *dst, const bog_str_t *src, int urlencode)
 {
     return urlencode ? bog_oauth_form_encode(dst, src)
                      : bog_oauth_put(dst, src->data, src->len);
-}
-
-
-/* isalnum() depends on the locale */
-
-int
-bog_oauth_alnum(unsigned char ch)
-{
-    return (ch >= '0' && ch <= '9')
-           || (ch >= 'A' && ch <= 'Z')
-           || (ch >= 'a' && ch <= 'z');
 }

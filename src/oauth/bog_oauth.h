@@ -26,6 +26,11 @@
 #define BOG_OAUTH_ERROR_MAX   64
 #define BOG_OAUTH_DIGEST_LEN  32
 
+/* letters and digits, in the order of Base64; isalnum() depends on the locale */
+
+#define BOG_OAUTH_ALNUM       "ABCDEFGHIJKLMNOPQRSTUVWXYZ"                    \
+                              "abcdefghijklmnopqrstuvwxyz0123456789"
+
 
 typedef struct {
     const unsigned char  *data;
@@ -94,9 +99,6 @@ size_t bog_oauth_body(unsigned char *dst, const bog_param_t *params, size_t n);
 
 /* form-encodes src; with dst NULL returns the length only */
 size_t bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src);
-
-/* says whether ch is an ASCII letter or digit, whatever the locale */
-int bog_oauth_alnum(unsigned char ch);
 
 /*
  * What tells one source from another: SHA-256 over the n parts, each with its

@@ -59,17 +59,6 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
 
 
 /*
- * Many gateways that start at the same time, or come through the same outage,
- * would fetch at the same time for ever.  So the first refresh after a start or
- * after failures comes at random, anywhere in this part of the time that it had
- * to wait; and waits after failures are longer by up to this part, at random.
- */
-
-#define BOG_POLICY_APART_FIRST(time)   ((time) / 10 * 9)
-#define BOG_POLICY_APART_FAILED(time)  ((time) / 4)
-
-
-/*
  * A token's life:
  *
  *     start                  refresh          until    expires
@@ -123,12 +112,17 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
     bog_policy_set_times(&next.token, start, lifetime, lifetime - margin);
 
-    /* a token that is short for its margin has no time to spare */
+    /*
+     * Many gateways that start at the same time, or come through the same
+     * outage, would refresh at the same time for ever.  So the first refresh
+     * comes at random, anywhere but in the first tenth of the time before it.
+     * A token that is short for its margin has no time to spare.
+     */
 
     if (lifetime > 2 * refresh_before
         && (p->failures || !bog_times_valid(&p->token, now)))
     {
-        early = BOG_POLICY_APART_FIRST(next.token.refresh - start->mono);
+        early = (next.token.refresh - start->mono) / 10 * 9;
         early = bog_policy_random(early, rnd);
 
         next.token.refresh -= early;
@@ -277,8 +271,9 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
                                               p->failures);
     }
 
-    p->retry = now->mono + delay
-               + bog_policy_random(BOG_POLICY_APART_FAILED(delay), rnd);
+    /* the random part keeps many gateways apart, as after a success */
+
+    p->retry = now->mono + delay + bog_policy_random(delay / 4, rnd);
 }
 
 

@@ -29,8 +29,6 @@
 static int bog_state_sane(const bog_state_t *state);
 static bog_state_status_e bog_state_check_head(const unsigned char *p,
     size_t len);
-static int bog_state_read(bog_state_t *state, const unsigned char *p,
-    size_t size);
 static bog_state_status_e bog_state_crypt(unsigned char *p, size_t len,
     const bog_str_t *secret, const unsigned char *digest, int seal);
 static int bog_state_key(unsigned char *key, const unsigned char *salt,
@@ -81,7 +79,9 @@ bog_state_status_e
 bog_state_open(bog_state_t *state, unsigned char *p, size_t len,
     const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN])
 {
-    bog_state_status_e  status;
+    size_t               i, size;
+    unsigned char       *fields;
+    bog_state_status_e   status;
 
     status = bog_state_check_head(p, len);
 
@@ -89,17 +89,45 @@ bog_state_open(bog_state_t *state, unsigned char *p, size_t len,
         status = bog_state_crypt(p, len, secret, digest, 0);
     }
 
-    if (status == BOG_STATE_OK
-        && !bog_state_read(state, p + BOG_STATE_HEAD,
-                           len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN))
-    {
-        status = BOG_STATE_MALFORMED;
+    if (status != BOG_STATE_OK) {
+        goto failed;
     }
 
-    if (status != BOG_STATE_OK) {
-        memset(state, 0, sizeof(bog_state_t));
-        bog_memory_wipe(p, len);
+    fields = p + BOG_STATE_HEAD;
+    size = len - BOG_STATE_HEAD - BOG_STATE_TAG_LEN;
+
+    state->life.start = (int64_t) bog_state_get(fields, 8);
+    state->life.lifetime = (int64_t) bog_state_get(fields + 8, 8);
+    state->life.refresh = (int64_t) bog_state_get(fields + 16, 8);
+    state->len = bog_state_get(fields + 24, 4);
+    state->token = fields + BOG_STATE_FIELDS;
+
+    /*
+     * Whoever has the secret can seal anything.  The token becomes a part of a
+     * header line, and the times are added up, so all of it is checked.
+     */
+
+    status = BOG_STATE_MALFORMED;
+
+    if (state->len > BOG_OAUTH_TOKEN_MAX
+        || BOG_STATE_SEALED(state->len) != size
+        || !bog_state_sane(state))
+    {
+        goto failed;
     }
+
+    for (i = BOG_STATE_FIELDS + state->len; i < size; i++) {
+        if (fields[i] != 0) {
+            goto failed;
+        }
+    }
+
+    return BOG_STATE_OK;
+
+failed:
+
+    memset(state, 0, sizeof(bog_state_t));
+    bog_memory_wipe(p, len);
 
     return status;
 }
@@ -146,39 +174,6 @@ bog_state_check_head(const unsigned char *p, size_t len)
     }
 
     return BOG_STATE_OK;
-}
-
-
-/*
- * Whoever has the secret can seal anything, and the token becomes a part of a
- * header line, and the times are added up.  So the content is checked, too.
- */
-
-static int
-bog_state_read(bog_state_t *state, const unsigned char *p, size_t size)
-{
-    size_t  i;
-
-    state->life.start = (int64_t) bog_state_get(p, 8);
-    state->life.lifetime = (int64_t) bog_state_get(p + 8, 8);
-    state->life.refresh = (int64_t) bog_state_get(p + 16, 8);
-    state->len = bog_state_get(p + 24, 4);
-    state->token = p + BOG_STATE_FIELDS;
-
-    if (state->len > BOG_OAUTH_TOKEN_MAX
-        || BOG_STATE_SEALED(state->len) != size
-        || !bog_state_sane(state))
-    {
-        return 0;
-    }
-
-    for (i = BOG_STATE_FIELDS + state->len; i < size; i++) {
-        if (p[i] != 0) {
-            return 0;
-        }
-    }
-
-    return 1;
 }
 
 
