@@ -24,7 +24,7 @@ typedef struct ngx_http_bog_endpoint_s  ngx_http_bog_endpoint_t;
 typedef struct ngx_http_bog_state_s     ngx_http_bog_state_t;
 
 
-/* where in the configuration something stands, for messages after parsing */
+/* a place in the configuration, for messages after it was parsed */
 
 typedef struct {
     ngx_str_t                     file;
@@ -81,7 +81,7 @@ struct ngx_http_bog_account_s {
     ngx_str_t                      client_id;
     ngx_http_bog_endpoint_t       *endpoint;
     ngx_str_t                      scope;       /* form-encoded, or empty */
-    ngx_str_t                      name;        /* for people, of its own */
+    ngx_str_t                      name;        /* for people, unique */
     ngx_str_t                      label;       /* the same, for Prometheus */
     ngx_str_t                      request;     /* in guarded memory */
 

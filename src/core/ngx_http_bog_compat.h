@@ -23,7 +23,7 @@
 
 #if (NGX_HAVE_LIBATOMIC)
 
-/* nginx takes those that do not order what is read and written */
+/* nginx takes functions that do not order reads and writes */
 
 #undef ngx_atomic_cmp_set
 #undef ngx_atomic_fetch_add

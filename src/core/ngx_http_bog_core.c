@@ -7,10 +7,11 @@
 #include "ngx_http_bog_core.h"
 
 
-typedef struct {
-    char  *name;
-    char  *reason;
-} ngx_http_bog_error_t;
+/*
+ * This file has what all floors above need from it: the names of failures,
+ * quoting, pools of guarded memory and, on 32-bit systems, the time.  It must
+ * know nothing of sources, fetches or requests.
+ */
 
 
 static void ngx_http_bog_pool_cleanup(void *data);
@@ -18,7 +19,10 @@ static void ngx_http_bog_pool_cleanup(void *data);
 
 /* by bog_error_e */
 
-static ngx_http_bog_error_t  ngx_http_bog_errors[] = {
+static struct {
+    char  *name;
+    char  *reason;
+} ngx_http_bog_errors[] = {
     { "", "" },
     { "resolve", "the name could not be resolved" },
     { "connect", "could not connect" },
@@ -117,9 +121,9 @@ ngx_http_bog_mono(void)
     static ngx_msec_t  last;
 
     /*
-     * ngx_current_msec starts again from zero every 49 days, so it only says
-     * whether time has gone on: that must not be so while one value is
-     * evaluated.
+     * ngx_current_msec starts again from zero every 49 days.  It only says here
+     * whether the event loop has updated the time: within one event the time
+     * must stand still, since nginx evaluates a value twice.
      */
 
     if (mono == 0 || ngx_current_msec != last) {

@@ -17,7 +17,7 @@
 #include "bog_policy.h"
 
 
-/* What all floors share: the version, the time, the names of failures. */
+/* The version, the time, the names of failures, guarded memory: for all. */
 
 
 #define NGX_HTTP_BOG_VERSION   "0.1.0"
@@ -30,24 +30,24 @@
 
 #if (NGX_PTR_SIZE != 8)
 
-/* Returns the mono time, for which ngx_current_msec is too short here. */
+/* Returns the mono time.  ngx_current_msec is too short for it here. */
 int64_t ngx_http_bog_mono(void);
 
 #endif
 
 /*
- * Writes the class of a failed fetch, a bog_error_e, that of HTTP with its
- * status, of up to NGX_HTTP_BOG_CLASS_LEN bytes, to dst.  Returns its end.
+ * Writes the name of a bog_error_e to dst, that of HTTP with the status: up to
+ * NGX_HTTP_BOG_CLASS_LEN bytes.  Returns its end.
  */
 u_char *ngx_http_bog_error_class(u_char *dst, uint32_t error,
     uint32_t status);
 
-/* Returns the reason in words. */
+/* Returns a bog_error_e in words, for the log. */
 char *ngx_http_bog_error_reason(uint32_t error);
 
 /*
- * Writes a string with a backslash before quotes and backslashes, twice as
- * long at the most.  Returns its end.
+ * Copies a string with a backslash before each quote and backslash: dst has
+ * room for twice the length.  Returns its end.
  */
 u_char *ngx_http_bog_quote(u_char *dst, u_char *src, size_t len);
 
@@ -71,7 +71,7 @@ ssize_t ngx_http_bog_read_file(u_char *name, int flags, u_char *buf,
     size_t size, ngx_file_info_t *fi, char **failed);
 
 
-/* Tells the time on both clocks, as of this turn of the event loop. */
+/* Sets the time on both clocks, as the event loop last updated it. */
 static ngx_inline void
 ngx_http_bog_now(bog_time_t *now)
 {
@@ -89,7 +89,7 @@ ngx_http_bog_now(bog_time_t *now)
 }
 
 
-/* Says whether there is no process of that pid, of whatever user. */
+/* Returns 1 if no process has that pid, whoever its user is. */
 static ngx_inline ngx_uint_t
 ngx_http_bog_process_dead(ngx_pid_t pid)
 {

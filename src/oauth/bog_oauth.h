@@ -15,9 +15,8 @@
 
 
 /*
- * What OAuth 2.0 says of the client credentials grant (RFC 6749, 4.4), and
- * how the bank's token endpoint speaks it.  Knows no nginx: libc, OpenSSL and
- * jansson only.
+ * The client credentials grant of OAuth 2.0 (RFC 6749, 4.4): what is sent to a
+ * token endpoint, and what it answers.
  */
 
 
@@ -26,7 +25,7 @@
 #define BOG_OAUTH_ERROR_MAX   64
 #define BOG_OAUTH_DIGEST_LEN  32
 
-/* letters and digits, in the order of Base64; isalnum() depends on the locale */
+/* isalnum() depends on the locale; this is in the order of Base64 */
 
 #define BOG_OAUTH_ALNUM       "ABCDEFGHIJKLMNOPQRSTUVWXYZ"                    \
                               "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -58,7 +57,7 @@ typedef enum {
 } bog_answer_status_e;
 
 
-/* how an answer is to be understood; all times in milliseconds */
+/* what is needed to read an answer; all times in milliseconds */
 
 typedef struct {
     int64_t               now;               /* our wall clock, epoch */
@@ -73,63 +72,65 @@ typedef struct {
     const char           *token;             /* in the pool */
     size_t                token_len;
     int64_t               lifetime;          /* milliseconds, above zero */
-    unsigned              stated:1;          /* the answer or the token tells
-                                                the lifetime */
+    unsigned              stated:1;          /* the answer or the token says
+                                                how long it lives */
     unsigned              type_missing:1;    /* there was no "token_type" */
 } bog_answer_t;
 
 
 /*
- * The value of the Authorization header: "Basic " and Base64 of "id:secret"
- * (RFC 7617), with urlencode each half form-encoded before (RFC 6749, 2.3.1).
- * With dst NULL returns the bytes needed, else writes them, without a
- * terminating zero, and returns their number.  Nothing of the secret stays
- * behind but in dst; dst must have the full length asked for, which includes
- * room to work in.  The length needed and the length written may differ.
+ * Writes the value of the Authorization header, without a terminating zero:
+ * "Basic " and Base64 of "id:secret" (RFC 7617).  With urlencode the id and the
+ * secret are form-encoded before (RFC 6749, 2.3.1).  Returns the length.  With
+ * dst NULL returns the room that dst must have, which is more: it includes room
+ * to work in, which is wiped.
  */
 size_t bog_oauth_basic(unsigned char *dst, const bog_str_t *id,
     const bog_str_t *secret, int urlencode);
 
 /*
- * The request's body: "grant_type=client_credentials" and the n parameters in
- * their order, as application/x-www-form-urlencoded (RFC 6749, appendix B).
- * With dst NULL returns the length, else writes and returns it.
+ * Writes the body of the token request: "grant_type=client_credentials" and the
+ * n parameters in their order, form-encoded (RFC 6749, appendix B).  Returns
+ * the length.  With dst NULL nothing is written.
  */
 size_t bog_oauth_body(unsigned char *dst, const bog_param_t *params, size_t n);
 
-/* form-encodes src; with dst NULL returns the length only */
+/* Form-encodes src.  Returns the length.  With dst NULL nothing is written. */
 size_t bog_oauth_form_encode(unsigned char *dst, const bog_str_t *src);
 
 /*
- * What tells one source from another: SHA-256 over the n parts, each with its
- * length in front, so that no two lists of parts run together.  Returns 0, or
- * -1 where OpenSSL fails.
+ * Writes the digest that tells one source from another: SHA-256 of the n parts,
+ * each with its length in front, so that no two lists of parts are the same.
+ * Returns 0, or -1 if OpenSSL fails.
  */
 int bog_oauth_digest(unsigned char digest[BOG_OAUTH_DIGEST_LEN],
     const bog_str_t *parts, size_t n);
 
-/* the first 16 hex digits of the token's SHA-256; returns 0 or -1 */
+/*
+ * Writes the first 16 hex digits of the token's SHA-256, without a terminating
+ * zero.  Returns 0, or -1 if OpenSSL fails.
+ */
 int bog_oauth_token_id(char id[16], const unsigned char *token, size_t len);
 
-/* Says whether it is what a Bearer header may hold (RFC 6750, 2.1). */
+/* Returns 1 if an Authorization header may hold the token (RFC 6750, 2.1). */
 int bog_oauth_b64token(const char *token, size_t len);
 
 /*
- * Reads a successful answer (RFC 6749, 5.1).  The token, and all memory that
- * the parser needs, is in the pool, which the caller destroys when it has
- * copied the token: the worst body of BOG_OAUTH_ANSWER_MAX bytes takes 5.1 MB
- * with jansson 2.14, an answer of the bank about 10 kB.  All of the answer is
- * zero where the result is not BOG_ANSWER_OK.  Not for threads: the parser's
- * allocator is changed for the call.
+ * Reads a successful answer (RFC 6749, 5.1).  The token, and all memory of the
+ * parser, is in the pool, which the caller destroys after it has copied the
+ * token.  The worst body of BOG_OAUTH_ANSWER_MAX bytes takes 5.1 MB with
+ * jansson 2.14, an answer of the bank about 10 kB.  If the result is not
+ * BOG_ANSWER_OK, all of *answer is zero.  Not for threads: the allocator of
+ * jansson is changed for the call.
  */
 bog_answer_status_e bog_oauth_answer(bog_answer_t *answer, const char *body,
     size_t len, const bog_answer_rules_t *rules, bog_pool_t *pool);
 
 /*
- * Finds the "error" code of a refusal (RFC 6749, 5.2) and writes it to dst,
- * escaped for a log line (anything outside of visible ASCII, quotes and
- * backslashes as \xHH), cut to BOG_OAUTH_ERROR_MAX characters.  Returns its
- * length, 0 where there is none.  The pool is as with bog_oauth_answer().
+ * Writes the "error" code of an answer that has no token (RFC 6749, 5.2) to
+ * dst, for a log line: quotes, backslashes and all but visible ASCII become
+ * \xHH, and the rest is cut off.  Returns the length, 0 if there is no code.
+ * The pool is as with bog_oauth_answer().
  */
 size_t bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body,
     size_t len, bog_pool_t *pool);

@@ -12,10 +12,10 @@
 
 
 /*
- * When a token is fetched, given out, refreshed and given up.  Pure: all that
- * is needed comes in, time and randomness too, and all that is decided goes
- * out.  Times are in milliseconds: "mono" on a clock that is never set, the
- * same for all workers, "wall" since the epoch.
+ * The rules for one source: when a token is fetched, given out, refreshed and
+ * given up.  The caller passes in the time and random numbers.  Times are in
+ * milliseconds: "mono" on a clock that is never set and is the same for all
+ * workers, "wall" since the epoch.
  */
 
 
@@ -26,7 +26,7 @@ typedef enum {
     BOG_ERROR_TLS,
     BOG_ERROR_TIMEOUT,
     BOG_ERROR_HTTP,             /* a status that no other class covers */
-    BOG_ERROR_REJECTED,         /* the credentials */
+    BOG_ERROR_REJECTED,         /* the server rejected the credentials */
     BOG_ERROR_MALFORMED,
     BOG_ERROR_TOO_LARGE
 } bog_error_e;
@@ -39,8 +39,8 @@ typedef struct {
 
 
 /*
- * The times of one token, all zero where there is none.  The wall clock runs
- * on while a machine sleeps, so a time has come when either clock says so.
+ * The times of one token; all zero if there is none.  The wall clock runs on
+ * while a machine sleeps, so a time has come when either clock says so.
  */
 
 typedef struct {
@@ -54,30 +54,30 @@ typedef struct {
 
 typedef struct {
     bog_times_t  token;
-    bog_times_t  old;           /* the token before it, which is given out */
-    int64_t      mature;        /* in its place up to this mono time */
+    bog_times_t  old;           /* the token before it */
+    int64_t      mature;        /* mono: the old token is given out until then,
+                                   while it is valid */
 
     /* the last fetches */
     int64_t      retry;         /* mono: no fetch begins before */
     uint32_t     failures;      /* in a row */
-    uint32_t     error;         /* bog_error_e of the last, none if it went
-                                   well */
+    uint32_t     error;         /* bog_error_e of the last one */
     uint32_t     status;        /* its HTTP status, 0: none */
-    uint32_t     asked;         /* 1: the server itself asked for the wait */
-    int64_t      reloaded;      /* mono: a reload allowed a fetch at that time,
-                                   0: never */
+    uint32_t     asked;         /* 1: the server sent Retry-After */
+    int64_t      reloaded;      /* mono: the last time that a reload allowed
+                                   a fetch, 0: never */
 
     /* tokens that the API has rejected */
-    int64_t      rejected;      /* mono: the last one that forced a fetch, 0:
-                                   none */
-    uint32_t     rejections;    /* such, since the API accepted a token */
-    uint32_t     withheld;      /* 1: that fetch has not ended yet */
-    uint32_t     doubted;       /* 1: the API has rejected the newer token, and
-                                   the one before is given out again */
+    int64_t      rejected;      /* mono: the last time that a rejected token
+                                   forced a fetch, 0: never */
+    uint32_t     rejections;    /* such times since the API accepted a token */
+    uint32_t     withheld;      /* 1: the forced fetch has not ended yet */
+    uint32_t     doubted;       /* 1: the API rejected the newer token, and the
+                                   old one is given out again */
 } bog_policy_t;
 
 
-/* which token is given out */
+/* the token that is given out */
 
 typedef enum {
     BOG_TOKEN_NONE = 0,
@@ -86,25 +86,25 @@ typedef enum {
 } bog_token_e;
 
 
-/* of a token that was kept while nothing ran */
+/* a token that is kept in a state file */
 
 typedef struct {
-    int64_t   start;            /* wall: of its life */
+    int64_t   start;            /* wall: its life began */
     int64_t   lifetime;
-    int64_t   refresh;          /* wall: as it was then */
+    int64_t   refresh;          /* wall: the next fetch is due */
 } bog_life_t;
 
 
-/* the end of a fetch that brought no token */
+/* why a fetch brought no token */
 
 typedef struct {
     uint32_t  error;
     uint32_t  status;
-    int64_t   retry_after;      /* milliseconds; -1: not said */
+    int64_t   retry_after;      /* milliseconds; -1: the server sent none */
 } bog_failure_t;
 
 
-/* Says whether the token may still be given out, by its times alone. */
+/* Returns 1 if the token has not come to its end. */
 static inline int
 bog_times_valid(const bog_times_t *t, const bog_time_t *now)
 {
@@ -112,7 +112,7 @@ bog_times_valid(const bog_times_t *t, const bog_time_t *now)
 }
 
 
-/* Says whether a refresh of the token is due. */
+/* Returns 1 if a refresh of the token is due. */
 static inline int
 bog_times_refreshing(const bog_times_t *t, const bog_time_t *now)
 {
@@ -120,7 +120,7 @@ bog_times_refreshing(const bog_times_t *t, const bog_time_t *now)
 }
 
 
-/* Returns the milliseconds to its end, by the clock that says the least. */
+/* Returns the milliseconds until it expires, by the clock that says less. */
 static inline int64_t
 bog_times_left(const bog_times_t *t, const bog_time_t *now)
 {
@@ -133,50 +133,48 @@ bog_times_left(const bog_times_t *t, const bog_time_t *now)
 }
 
 
-/* Tells which token a request gets now. */
+/* Returns which token a request is given now. */
 bog_token_e bog_policy_token(const bog_policy_t *p, const bog_time_t *now);
 
 /*
- * Returns the mono time at which the next fetch is to begin; one in the past
- * means at once.  There always is a next one.
+ * Returns the mono time at which the next fetch begins.  A time in the past
+ * means at once.  There always is a next fetch.
  */
 int64_t bog_policy_next(const bog_policy_t *p, const bog_time_t *now);
 
 /*
- * A token of the given lifetime came; its life began at start.  rnd is any
- * random number.  The token before it is given out for some seconds more.
- * Returns 1, or 0 where the new one is not usable any more by now and the state
- * was left as it was.
+ * A fetch brought a token, whose life began at start.  rnd is any random
+ * number.  The token before it is given out for some seconds more.  Returns 1,
+ * or 0 if the new token is not valid any more: then *p is unchanged.
  */
 int bog_policy_success(bog_policy_t *p, const bog_time_t *start,
     const bog_time_t *now, int64_t lifetime, int64_t refresh_before,
     uint32_t rnd);
 
 /*
- * The token came that is held already, and has not expired.  It gets no later
- * end, and the next fetch begins after its end.
+ * A fetch brought the current token again, which has not expired.  It gets no
+ * later end, and the next fetch begins after its end.
  */
 void bog_policy_repeated(bog_policy_t *p, const bog_time_t *start,
     int64_t lifetime);
 
 /*
- * A token that was kept while nothing ran is there again.  Its refresh is due
- * as it was, but not later than it would be with these settings.  Returns 1,
- * or 0 where the token is not usable, or the wall clock cannot tell, and the
- * state was left as it was.
+ * A token was read from a state file.  Its refresh is due as it was, but not
+ * later than these settings say.  Returns 1, or 0 if the token is not valid,
+ * or began in the future by the wall clock: then *p is unchanged.
  */
 int bog_policy_restore(bog_policy_t *p, const bog_life_t *life,
     const bog_time_t *now, int64_t max_lifetime, int64_t refresh_before);
 
-/* A fetch failed: the next one waits, by class, longer each time. */
+/* A fetch failed.  The next one waits, longer each time, as f->error says. */
 void bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd);
 
 /*
- * The API has rejected a token (RFC 6750, 3.1), the current one or the one
- * before.  Returns 1 where that changes what is given out: the other one of
- * the two takes its place, or, where there is no other, a fetch is due and the
- * token is withheld until that has ended.  Returns 0 where the token stays.
+ * The API has rejected the current or the old token (RFC 6750, 3.1).  Returns 1
+ * if that changes what is given out: the other one of the two takes its place,
+ * or, if there is no other, a fetch is due, and the token is withheld until the
+ * fetch has ended.  Returns 0 if the token stays.
  */
 int bog_policy_rejected(bog_policy_t *p, const bog_time_t *now,
     bog_token_e token);
@@ -185,9 +183,9 @@ int bog_policy_rejected(bog_policy_t *p, const bog_time_t *now,
 void bog_policy_accepted(bog_policy_t *p);
 
 /*
- * The configuration was reloaded, and somebody may have mended what failed: the
- * next fetch need not wait, unless the server itself asked for that, or reloads
- * follow each other.  Returns 1, or 0 where nothing has changed.
+ * The configuration was reloaded, and somebody may have mended what failed.  So
+ * the next fetch need not wait, unless the server sent Retry-After, or the last
+ * reload was a moment ago.  Returns 1, or 0 if nothing has changed.
  */
 int bog_policy_reload(bog_policy_t *p, const bog_time_t *now);
 

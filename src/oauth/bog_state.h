@@ -13,8 +13,8 @@
 
 
 /*
- * A token as it is kept on disk, for a warm start.  Knows no nginx and no
- * files: libc and OpenSSL only.  All numbers are big-endian.
+ * A token as a state file has it, for a warm start.  All numbers are
+ * big-endian.
  *
  *     magic      8   "bogstate"
  *     version    1   1
@@ -26,13 +26,13 @@
  *         refresh    8   ms since the epoch: the next fetch is due
  *         length     4   of the token
  *         token
- *         zeros          up to the end: the size says little of the token's
+ *         zeros          up to the end: they hide the size of the token
  *     tag       16
  *
- * Sealed by AES-256-GCM.  Key: HKDF-SHA-256 (RFC 5869) of the client secret
- * with the salt and "nginx-bog state 1".  Additional data: all before what is
- * sealed, and the digest of the source, so that a file is of no use to any
- * other source.
+ * It is sealed by AES-256-GCM.  The key is HKDF-SHA-256 (RFC 5869) of the
+ * client secret with the salt and "nginx-bog state 1".  The additional data are
+ * all bytes before the sealed ones, and the digest of the source, so that no
+ * other source can use the file.
  */
 
 
@@ -46,7 +46,7 @@
 #define BOG_STATE_KEY_LEN    32
 #define BOG_STATE_TAG_LEN    16
 
-/* in front of what is sealed, and in what is sealed in front of the token */
+/* the bytes before the sealed ones, and the sealed bytes before the token */
 
 #define BOG_STATE_HEAD                                                        \
     (BOG_STATE_MAGIC_LEN + 1 + BOG_STATE_SALT_LEN + BOG_STATE_NONCE_LEN)
@@ -78,28 +78,27 @@ typedef struct {
 
 typedef enum {
     BOG_STATE_OK = 0,
-    BOG_STATE_FOREIGN,          /* it never was such a file */
+    BOG_STATE_FOREIGN,          /* not a state file */
     BOG_STATE_OTHER_VERSION,
-    BOG_STATE_BAD_SIZE,         /* cut short, or longer than it was */
+    BOG_STATE_BAD_SIZE,         /* cut short, or made longer */
     BOG_STATE_BAD_SEAL,         /* changed, or of another source or secret */
-    BOG_STATE_MALFORMED,        /* sealed by us, and yet wrong inside */
-    BOG_STATE_FAILED            /* OpenSSL has */
+    BOG_STATE_MALFORMED,        /* sealed with our secret, but wrong inside */
+    BOG_STATE_FAILED            /* OpenSSL failed */
 } bog_state_status_e;
 
 
 /*
- * Seals the state into dst, which has room for BOG_STATE_SIZE(state->len)
- * bytes, and, as the token passes through it, is of bog_memory_alloc().
- * Returns the length, or 0, with nothing in dst, where OpenSSL fails or the
- * state is none that could be opened again.
+ * Seals the state into dst, guarded memory with room for
+ * BOG_STATE_SIZE(state->len) bytes.  Returns the length, or 0, with nothing in
+ * dst, if OpenSSL fails or bog_state_open() would not take the state.
  */
 size_t bog_state_seal(unsigned char *dst, const bog_state_t *state,
     const bog_str_t *secret, const unsigned char digest[BOG_OAUTH_DIGEST_LEN]);
 
 /*
- * Opens a file of len bytes, in place: p should be of bog_memory_alloc() too,
- * and state->token points into it.  Wipes it where the result is not
- * BOG_STATE_OK.
+ * Opens a file of len bytes in place: p is guarded memory, and state->token
+ * points into it.  If the result is not BOG_STATE_OK, p is wiped, and all of
+ * *state is zero.
  */
 bog_state_status_e bog_state_open(bog_state_t *state, unsigned char *p,
     size_t len, const bog_str_t *secret,
