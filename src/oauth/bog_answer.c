@@ -29,7 +29,7 @@
 #define BOG_ANSWER_MSEC_MAX  ((int64_t) 1 << 60)
 #define BOG_ANSWER_NONE      INT64_MIN
 
-/* the most by which two clocks agree, the least by which they do not, in ms */
+/* two clocks agree up to the one, and differ from the other on: in ms */
 
 #define BOG_ANSWER_AGREE     30000
 #define BOG_ANSWER_DIFFER    60000
