@@ -8,9 +8,9 @@
 
 
 /*
- * This file has what all floors above need from it: the names of failures,
- * quoting, pools of guarded memory and, on 32-bit systems, the time.  It must
- * know nothing of sources, fetches or requests.
+ * This file has what several floors need: the names of failures, quoting, pools
+ * of guarded memory that nginx cleans up and, on 32-bit systems, the time.  It
+ * must know nothing of sources, fetches or requests.
  */
 
 

@@ -16,8 +16,9 @@
 
 /*
  * This file gives out the memory that holds secrets and tokens: whole pages,
- * and pools of small pieces.  Where the system cannot leave a page out of core
- * dumps there is no memory: better no start than a secret in a core.
+ * and pools of small pieces.  All floors call it.  It must never give out
+ * memory that a core dump has: if the system cannot leave a page out, there is
+ * no memory, since better no start than a secret in a core.
  */
 
 
