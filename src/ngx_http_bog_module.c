@@ -312,7 +312,7 @@ ngx_http_bog_init_module(ngx_cycle_t *cycle)
 {
     ngx_http_bog_main_conf_t  *bmcf;
 
-    ngx_http_bog_report_loaded();
+    ngx_http_bog_status_init_module();
 
     if (ngx_http_bog_wake_init_module(cycle) != NGX_OK) {
         return NGX_ERROR;

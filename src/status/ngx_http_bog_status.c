@@ -9,8 +9,16 @@
 
 
 /*
+ * The content handler of "bog_status", which nginx calls for a client request.
+ * It reads the shared memory of all sources and answers in one of three
+ * formats.  It changes nothing, never waits, and shows no token and no secret.
+ */
+
+
+/*
  * The page runs its own script and has its own style, both known by their
- * digests, and loads nothing but the status.
+ * digests, and loads nothing but the JSON.  After a change of page.html,
+ * t/page.t tells the new digests.
  */
 
 #define NGX_HTTP_BOG_CSP                                                      \
@@ -19,28 +27,26 @@
     "style-src 'sha256-pLvkmQzg0SuJAR+GodEYlWEkb+qVMF3G0pKwHYNEetg='; "       \
     "img-src data:; frame-ancestors 'none'"
 
-/* the answer is in buffers of this size */
-
-#define NGX_HTTP_BOG_BUFFER       65536
-
-/* the longest piece is this long, and so many times the names in it */
-
-#define NGX_HTTP_BOG_PIECE        8192
-#define NGX_HTTP_BOG_PIECE_NAMES  16
+#define NGX_HTTP_BOG_STATUS_BUFFER  65536
 
 
-static ngx_http_bog_format_t *ngx_http_bog_status_find(ngx_str_t *name);
-static ngx_int_t ngx_http_bog_status_write(ngx_http_request_t *r,
+static ngx_http_bog_format_t *ngx_http_bog_status_find_format(ngx_str_t *name);
+static ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_bog_status_read_sources(ngx_http_request_t *r,
+    ngx_http_bog_writer_t *w);
+static ngx_int_t ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report, ngx_http_bog_account_t *account);
+static ngx_int_t ngx_http_bog_status_quote(ngx_pool_t *pool, ngx_str_t *dst,
+    ngx_str_t *src);
+static ngx_int_t ngx_http_bog_status_send(ngx_http_request_t *r,
     ngx_http_bog_format_t *format, ngx_http_bog_writer_t *w);
-static ngx_int_t ngx_http_bog_status_header(ngx_http_request_t *r, char *key,
-    char *value);
-static ngx_int_t ngx_http_bog_html_write(ngx_http_bog_writer_t *w);
+static void ngx_http_bog_page_write(ngx_http_bog_writer_t *w);
 
 
 static ngx_http_bog_format_t  ngx_http_bog_html = {
     ngx_string("html"),
     ngx_string("text/html; charset=utf-8"), sizeof("text/html") - 1,
-    ngx_http_bog_html_write
+    ngx_http_bog_page_write
 };
 
 
@@ -50,6 +56,30 @@ static ngx_http_bog_format_t  *ngx_http_bog_formats[] = {
     &ngx_http_bog_html,
     NULL
 };
+
+
+static ngx_keyval_t  ngx_http_bog_status_headers[] = {
+    { ngx_string("Cache-Control"), ngx_string("no-store") },
+    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
+    { ngx_string("Content-Security-Policy"), ngx_string(NGX_HTTP_BOG_CSP) },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+time_t      ngx_http_bog_since;
+ngx_uint_t  ngx_http_bog_reloads;
+
+
+void
+ngx_http_bog_status_init_module(void)
+{
+    if (ngx_http_bog_since == 0) {
+        ngx_http_bog_since = ngx_time();
+        return;
+    }
+
+    ngx_http_bog_reloads++;
+}
 
 
 char *
@@ -78,7 +108,7 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (cf->args->nelts == 2) {
         value = cf->args->elts;
 
-        blcf->status = ngx_http_bog_status_find(&value[1]);
+        blcf->status = ngx_http_bog_status_find_format(&value[1]);
 
         if (blcf->status == NULL) {
             return "must be \"json\", \"prometheus\" or \"html\"";
@@ -89,7 +119,25 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-ngx_int_t
+static ngx_http_bog_format_t *
+ngx_http_bog_status_find_format(ngx_str_t *name)
+{
+    ngx_http_bog_format_t  **format;
+
+    for (format = ngx_http_bog_formats; *format; format++) {
+
+        if ((*format)->name.len == name->len
+            && ngx_strncmp((*format)->name.data, name->data, name->len) == 0)
+        {
+            return *format;
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
 ngx_http_bog_status_handler(ngx_http_request_t *r)
 {
     ngx_int_t                 rc;
@@ -112,34 +160,166 @@ ngx_http_bog_status_handler(ngx_http_request_t *r)
     format = blcf->status;
 
     if (ngx_http_arg(r, (u_char *) "format", 6, &name) == NGX_OK) {
-        format = ngx_http_bog_status_find(&name);
+        format = ngx_http_bog_status_find_format(&name);
 
         if (format == NULL) {
             return NGX_HTTP_BAD_REQUEST;
         }
     }
 
-    if (ngx_http_bog_status_write(r, format, &w) != NGX_OK) {
+    ngx_memzero(&w, sizeof(ngx_http_bog_writer_t));
+
+    w.pool = r->pool;
+    w.last = &w.out;
+
+    if (ngx_http_bog_status_read_sources(r, &w) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* each answer is another one: "If-Match" has nothing to compare with */
+    format->write(&w);
+
+    if (w.failed) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_bog_status_send(r, format, &w);
+}
+
+
+/*
+ * Reads all sources now: a format may go through them several times, and what
+ * it shows of a source must be of one moment.  Only the counters go on.
+ */
+
+static ngx_int_t
+ngx_http_bog_status_read_sources(ngx_http_request_t *r,
+    ngx_http_bog_writer_t *w)
+{
+    ngx_uint_t                  i;
+    ngx_http_bog_account_t    **accounts;
+    ngx_http_bog_main_conf_t   *bmcf;
+
+    bmcf = ngx_http_get_module_main_conf(r, ngx_http_bog_module);
+    accounts = bmcf->accounts.elts;
+
+    ngx_http_bog_now(&w->now);
+
+    w->n = bmcf->accounts.nelts;
+
+    w->reports = ngx_palloc(w->pool,
+                            ngx_max(w->n, 1) * sizeof(ngx_http_bog_report_t));
+    if (w->reports == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < w->n; i++) {
+        if (ngx_http_bog_status_read_source(w, &w->reports[i], accounts[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report, ngx_http_bog_account_t *account)
+{
+    int64_t        left;
+    bog_time_t    *now;
+    bog_policy_t  *policy;
+
+    now = &w->now;
+    policy = &report->record.policy;
+
+    (void) ngx_http_bog_store_read(account, &report->record, NULL, 0);
+
+    report->account = account;
+    report->metrics = &ngx_http_bog_store_slot(account)->metrics;
+    report->held = ngx_http_bog_metrics_holding(report->metrics);
+    report->failures = policy->failures;
+    report->fetching = ngx_http_bog_store_leased(&report->record, now);
+    report->valid = bog_times_valid(&policy->token, now);
+    report->state = "missing";
+    report->expires = 0;
+
+    if (report->valid) {
+        report->state = (report->fetching
+                         || bog_times_refreshing(&policy->token, now))
+                        ? "refreshing" : "valid";
+        report->expires = now->wall + bog_times_left(&policy->token, now);
+    }
+
+    left = report->fetching ? 0 : bog_policy_next(policy, now) - now->mono;
+
+    report->next = now->wall + ngx_max(left, 0);
+
+    if (ngx_http_bog_status_quote(w->pool, &report->name, &account->name)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_bog_status_quote(w->pool, &report->client_id,
+                                     &account->client_id);
+}
+
+
+static ngx_int_t
+ngx_http_bog_status_quote(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
+{
+    dst->data = ngx_pnalloc(pool, 2 * src->len);
+    if (dst->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    dst->len = ngx_http_bog_quote(dst->data, src->data, src->len) - dst->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_bog_status_send(ngx_http_request_t *r, ngx_http_bog_format_t *format,
+    ngx_http_bog_writer_t *w)
+{
+    ngx_int_t         rc;
+    ngx_chain_t      *cl;
+    ngx_keyval_t     *header;
+    ngx_table_elt_t  *h;
+
+    w->buf->last_buf = (r == r->main);
+    w->buf->last_in_chain = 1;
+
+    r->headers_out.content_length_n = 0;
+
+    for (cl = w->out; cl; cl = cl->next) {
+        r->headers_out.content_length_n += ngx_buf_size(cl->buf);
+    }
+
+    /* every answer is a new one: "If-Match" has nothing to compare with */
 
     r->disable_not_modified = 1;
 
     r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = w.length;
     r->headers_out.content_type = format->type;
     r->headers_out.content_type_len = format->type_len;
 
-    if (ngx_http_bog_status_header(r, "Cache-Control", "no-store") != NGX_OK
-        || ngx_http_bog_status_header(r, "X-Content-Type-Options", "nosniff")
-           != NGX_OK
-        || ngx_http_bog_status_header(r, "Content-Security-Policy",
-                                      NGX_HTTP_BOG_CSP)
-           != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    for (header = ngx_http_bog_status_headers; header->key.len; header++) {
+
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+        h->hash = 1;
+        h->key = header->key;
+        h->value = header->value;
     }
 
     rc = ngx_http_send_header(r);
@@ -148,150 +328,63 @@ ngx_http_bog_status_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    return ngx_http_output_filter(r, w.out);
+    return ngx_http_output_filter(r, w->out);
 }
 
 
-static ngx_http_bog_format_t *
-ngx_http_bog_status_find(ngx_str_t *name)
+void
+ngx_http_bog_status_print(ngx_http_bog_writer_t *w, const char *fmt, ...)
 {
-    ngx_http_bog_format_t  **format;
-
-    for (format = ngx_http_bog_formats; *format; format++) {
-
-        if ((*format)->name.len == name->len
-            && ngx_strncmp((*format)->name.data, name->data, name->len) == 0)
-        {
-            return *format;
-        }
-    }
-
-    return NULL;
-}
-
-
-static ngx_int_t
-ngx_http_bog_status_write(ngx_http_request_t *r,
-    ngx_http_bog_format_t *format, ngx_http_bog_writer_t *w)
-{
-    size_t                      names;
-    ngx_uint_t                  i;
-    ngx_chain_t                *cl;
-    ngx_http_bog_account_t    **accounts;
-    ngx_http_bog_main_conf_t   *bmcf;
-
-    bmcf = ngx_http_get_module_main_conf(r, ngx_http_bog_module);
-    accounts = bmcf->accounts.elts;
-
-    ngx_memzero(w, sizeof(ngx_http_bog_writer_t));
-
-    w->pool = r->pool;
-    w->last = &w->out;
-    w->n = bmcf->accounts.nelts;
-
-    w->reports = ngx_palloc(r->pool,
-                            ngx_max(w->n, 1) * sizeof(ngx_http_bog_report_t));
-    if (w->reports == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < w->n; i++) {
-        ngx_http_bog_report_take(&w->reports[i], accounts[i]);
-
-        /* names are up to twice as long when they are quoted */
-
-        names = 2 * (accounts[i]->name.len + accounts[i]->client_id.len)
-                + accounts[i]->endpoint->url.len + accounts[i]->scope.len;
-
-        w->piece = ngx_max(w->piece, NGX_HTTP_BOG_PIECE_NAMES * names);
-    }
-
-    w->piece += NGX_HTTP_BOG_PIECE;
-
-    if (format->write(w) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    w->buf->last_buf = (r == r->main);
-    w->buf->last_in_chain = 1;
-
-    for (cl = w->out; cl; cl = cl->next) {
-        w->length += ngx_buf_size(cl->buf);
-    }
-
-    return NGX_OK;
-}
-
-
-u_char *
-ngx_http_bog_status_room(ngx_http_bog_writer_t *w)
-{
+    u_char       *p;
+    va_list       args;
     ngx_buf_t    *b;
     ngx_chain_t  *cl;
 
-    b = w->buf;
+    while (!w->failed) {
+        b = w->buf;
 
-    if (b && (size_t) (b->end - b->last) >= w->piece) {
-        return b->last;
+        if (b) {
+            va_start(args, fmt);
+            p = ngx_vslprintf(b->last, b->end, fmt, args);
+            va_end(args);
+
+            if (p < b->end) {
+                b->last = p;
+                return;
+            }
+
+            if (b->last == b->start) {
+                break;
+            }
+        }
+
+        /* the text may have been cut: all of it goes to a new buffer */
+
+        cl = ngx_alloc_chain_link(w->pool);
+        if (cl == NULL) {
+            break;
+        }
+
+        w->buf = ngx_create_temp_buf(w->pool, NGX_HTTP_BOG_STATUS_BUFFER);
+        if (w->buf == NULL) {
+            break;
+        }
+
+        cl->buf = w->buf;
+        cl->next = NULL;
+
+        *w->last = cl;
+        w->last = &cl->next;
     }
 
-    cl = ngx_alloc_chain_link(w->pool);
-    if (cl == NULL) {
-        return NULL;
-    }
-
-    b = ngx_create_temp_buf(w->pool, NGX_HTTP_BOG_BUFFER + w->piece);
-    if (b == NULL) {
-        return NULL;
-    }
-
-    cl->buf = b;
-    cl->next = NULL;
-
-    *w->last = cl;
-    w->last = &cl->next;
-    w->buf = b;
-
-    return b->last;
+    w->failed = 1;
 }
 
 
-static ngx_int_t
-ngx_http_bog_status_header(ngx_http_request_t *r, char *key, char *value)
+/* writes page.html, whose script asks for the JSON */
+
+static void
+ngx_http_bog_page_write(ngx_http_bog_writer_t *w)
 {
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-
-    h->hash = 1;
-    h->key.data = (u_char *) key;
-    h->key.len = ngx_strlen(key);
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
-
-    return NGX_OK;
-}
-
-
-/* the page of ngx_http_bog_status.html, which asks for the JSON by itself */
-
-static ngx_int_t
-ngx_http_bog_html_write(ngx_http_bog_writer_t *w)
-{
-    u_char  *p;
-
-    p = ngx_http_bog_status_room(w);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    w->buf->last = ngx_cpymem(p, ngx_http_bog_page,
-                              sizeof(ngx_http_bog_page) - 1);
-
-    return NGX_OK;
+    ngx_http_bog_status_print(w, "%s", ngx_http_bog_page);
 }

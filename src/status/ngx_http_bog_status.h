@@ -9,50 +9,92 @@
 
 
 #include "ngx_http_bog_conf.h"
-#include "ngx_http_bog_report.h"
+#include "ngx_http_bog_store.h"
 
 
 /*
- * The whole answer is made at once, of reports that are taken at once, and
- * nginx sends the chain of buffers like that of a file.
+ * One source, as all formats show it.  Times are in milliseconds since the
+ * epoch, and relative to the wall clock as it is now.
+ */
+
+typedef struct {
+    ngx_http_bog_account_t   *account;
+    ngx_http_bog_metrics_t   *metrics;      /* in shared memory */
+    ngx_http_bog_record_t     record;       /* a copy */
+
+    ngx_str_t                 name;         /* quotes are escaped */
+    ngx_str_t                 client_id;    /* likewise */
+
+    char                     *state;
+    ngx_uint_t                valid;        /* requests are given a token */
+    ngx_uint_t                fetching;
+    ngx_uint_t                failures;     /* since the last success */
+    ngx_uint_t                held;         /* requests that wait now */
+    int64_t                   expires;      /* the token; 0 without one */
+    int64_t                   next;         /* the time of the next fetch; now
+                                               while a fetch is under way */
+} ngx_http_bog_report_t;
+
+
+/*
+ * An answer.  All of it is written, into a chain of buffers, before nginx sends
+ * the first byte.
  */
 
 typedef struct {
     ngx_pool_t               *pool;
+    bog_time_t                now;
 
     ngx_http_bog_report_t    *reports;
-    ngx_uint_t                n;            /* of them */
-    size_t                    piece;        /* room for one of a source */
+    ngx_uint_t                n;            /* of reports */
 
     ngx_chain_t              *out;
     ngx_chain_t             **last;
-    ngx_buf_t                *buf;          /* the last one */
-    off_t                     length;
+    ngx_buf_t                *buf;          /* the last one of the chain */
+    ngx_uint_t                failed;       /* some of the answer is missing */
 } ngx_http_bog_writer_t;
 
 
 struct ngx_http_bog_format_s {
-    ngx_str_t                 name;         /* of the argument */
-    ngx_str_t                 type;         /* of media */
-    size_t                    type_len;     /* without parameters */
+    ngx_str_t                 name;         /* in "bog_status", "format=" */
+    ngx_str_t                 type;         /* of the media */
+    size_t                    type_len;     /* without its parameters */
 
-    ngx_int_t               (*write)(ngx_http_bog_writer_t *w);
+    void                    (*write)(ngx_http_bog_writer_t *w);
 };
 
 
 extern ngx_http_bog_format_t  ngx_http_bog_json;
 extern ngx_http_bog_format_t  ngx_http_bog_prometheus;
 
+/* when counting began, and the configurations that were loaded since then */
 
-/* The directive. */
+extern time_t                 ngx_http_bog_since;
+extern ngx_uint_t             ngx_http_bog_reloads;
+
+
+/* Counts a configuration, in the master.  Workers inherit both numbers. */
+void ngx_http_bog_status_init_module(void);
+
+/* The directive "bog_status". */
 char *ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
 
 /*
- * Returns where the next piece goes, which has room for w->piece bytes; its
- * writer sets w->buf->last.
+ * Adds text to the answer, as ngx_sprintf() does.  A failure sets w->failed,
+ * and everything after it is dropped: nobody needs to check each call.
  */
-u_char *ngx_http_bog_status_room(ngx_http_bog_writer_t *w);
+void ngx_http_bog_status_print(ngx_http_bog_writer_t *w, const char *fmt, ...);
+
+
+/*
+ * Converts milliseconds for "%.3f".  An event may seem to be in the future, as
+ * the wall clock can be set back: the time since then is 0.
+ */
+static ngx_inline double
+ngx_http_bog_seconds(int64_t ms)
+{
+    return (double) ngx_max(ms, 0) / 1000;
+}
 
 
 #endif /* _NGX_HTTP_BOG_STATUS_H_INCLUDED_ */

@@ -7,18 +7,29 @@
 #include "ngx_http_bog_status.h"
 
 
-static ngx_int_t ngx_http_bog_json_write(ngx_http_bog_writer_t *w);
-static u_char *ngx_http_bog_json_source(ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_json_failure(ngx_http_bog_report_t *rp,
-    u_char *p);
-static u_char *ngx_http_bog_json_counters(ngx_http_bog_report_t *rp,
-    u_char *p);
-static u_char *ngx_http_bog_json_group(u_char *p, char *key, ngx_str_t *names,
-    ngx_atomic_t *counters, ngx_uint_t n);
-static u_char *ngx_http_bog_json_string(u_char *p, char *key, u_char *data,
-    size_t len);
-static u_char *ngx_http_bog_json_time(u_char *p, char *key, int64_t ms);
-static u_char *ngx_http_bog_json_span(u_char *p, char *key, int64_t ms);
+/*
+ * Writes the answer of "bog_status json", from the reports that are ready.  The
+ * status handler calls it.  Each format string below looks like the JSON that
+ * it makes.  jansson is not used: it knows neither a number with three decimals
+ * nor a short object on one line.
+ */
+
+
+/* the length of a time with its quotes and a final zero */
+
+#define NGX_HTTP_BOG_JSON_TIME  sizeof("\"1970-09-28T12:00:00Z\"")
+
+
+static void ngx_http_bog_json_write(ngx_http_bog_writer_t *w);
+static void ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report);
+static void ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
+    ngx_http_bog_failed_t *failed);
+static void ngx_http_bog_json_metrics(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report);
+static void ngx_http_bog_json_counters(ngx_http_bog_writer_t *w, char *key,
+    ngx_str_t *names, ngx_atomic_t *counters, ngx_uint_t n);
+static u_char *ngx_http_bog_json_time(u_char *buf, int64_t ms);
 
 
 ngx_http_bog_format_t  ngx_http_bog_json = {
@@ -28,227 +39,206 @@ ngx_http_bog_format_t  ngx_http_bog_json = {
 };
 
 
-/* keys are written as they stand here, with all that is around them */
-
-static ngx_int_t
+static void
 ngx_http_bog_json_write(ngx_http_bog_writer_t *w)
 {
-    u_char      *p;
-    bog_time_t   now;
-    ngx_uint_t   i;
+    u_char      now[NGX_HTTP_BOG_JSON_TIME], since[NGX_HTTP_BOG_JSON_TIME];
+    ngx_uint_t  i;
 
-    ngx_http_bog_now(&now);
-
-    p = ngx_http_bog_status_room(w);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_sprintf(p, "{\n  \"version\": \"" NGX_HTTP_BOG_VERSION "\",\n"
-                    "  \"nginx\": \"" NGINX_VERSION "\",\n");
-    p = ngx_http_bog_json_time(p, "  \"time\": ", now.wall);
-    p = ngx_http_bog_json_time(p, ",\n  \"since\": ",
-                               (int64_t) ngx_http_bog_run.since * 1000);
-    w->buf->last = ngx_sprintf(p, ",\n  \"reloads\": %ui,\n  \"sources\": [",
-                               ngx_http_bog_run.reloads);
+    ngx_http_bog_status_print(w,
+        "{\n"
+        "  \"version\": \"" NGX_HTTP_BOG_VERSION "\",\n"
+        "  \"nginx\": \"" NGINX_VERSION "\",\n"
+        "  \"time\": %s,\n"
+        "  \"since\": %s,\n"
+        "  \"reloads\": %ui,\n"
+        "  \"sources\": [",
+        ngx_http_bog_json_time(now, w->now.wall),
+        ngx_http_bog_json_time(since, (int64_t) ngx_http_bog_since * 1000),
+        ngx_http_bog_reloads);
 
     for (i = 0; i < w->n; i++) {
-
-        p = ngx_http_bog_status_room(w);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        p = ngx_sprintf(p, i ? ",\n    {\n" : "\n    {\n");
-        p = ngx_http_bog_json_source(&w->reports[i], p);
-        w->buf->last = ngx_sprintf(p, "\n    }");
+        ngx_http_bog_status_print(w, i ? ",\n    {\n" : "\n    {\n");
+        ngx_http_bog_json_source(w, &w->reports[i]);
+        ngx_http_bog_json_failure(w, &w->reports[i].record.failed);
+        ngx_http_bog_json_metrics(w, &w->reports[i]);
+        ngx_http_bog_status_print(w, "    }");
     }
 
-    p = ngx_http_bog_status_room(w);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    w->buf->last = ngx_sprintf(p, "\n  ]\n}\n");
-
-    return NGX_OK;
+    ngx_http_bog_status_print(w, "\n  ]\n}\n");
 }
 
 
-static u_char *
-ngx_http_bog_json_source(ngx_http_bog_report_t *rp, u_char *p)
+static void
+ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report)
 {
-    int64_t                  now;
-    ngx_http_bog_record_t   *record;
-    ngx_http_bog_account_t  *account;
+    u_char                 *obtained, buf[NGX_HTTP_BOG_JSON_TIME];
+    u_char                  expires[NGX_HTTP_BOG_JSON_TIME];
+    u_char                  next[NGX_HTTP_BOG_JSON_TIME];
+    int64_t                 now;
+    ngx_http_bog_record_t  *record;
 
-    now = rp->now.wall;
-    record = &rp->record;
-    account = rp->account;
+    now = w->now.wall;
+    record = &report->record;
 
-    p = ngx_http_bog_json_string(p, "      \"source\": ", account->name.data,
-                                 account->name.len);
-    p = ngx_http_bog_json_string(p, ",\n      \"client_id\": ",
-                                 account->client_id.data,
-                                 account->client_id.len);
-    p = ngx_sprintf(p, ",\n      \"endpoint\": \"%V\",\n"
-                    "      \"scope\": \"%V\",\n      \"state\": \"%s\"",
-                    &account->endpoint->url, &account->scope,
-                    ngx_http_bog_states[rp->state]);
+    obtained = ngx_http_bog_json_time(buf, record->obtained);
 
-    if (rp->valid) {
-        p = ngx_sprintf(p, ",\n      \"token\": {\n        \"id\": \"%*s\"",
-                        sizeof(record->id), record->id);
-        p = ngx_http_bog_json_time(p, ",\n        \"obtained\": ",
-                                   record->obtained);
-        p = ngx_http_bog_json_time(p, ",\n        \"expires\": ",
-                                   rp->expires);
-        p = ngx_http_bog_json_span(p, ",\n        \"age\": ",
-                                   now - record->obtained);
-        p = ngx_http_bog_json_span(p, ",\n        \"expires_in\": ",
-                                   rp->expires - now);
-        p = ngx_sprintf(p, "\n      }");
+    ngx_http_bog_status_print(w,
+        "      \"source\": \"%V\",\n"
+        "      \"client_id\": \"%V\",\n"
+        "      \"endpoint\": \"%V\",\n"
+        "      \"scope\": \"%V\",\n"
+        "      \"state\": \"%s\",\n",
+        &report->name, &report->client_id, &report->account->endpoint->url,
+        &report->account->scope, report->state);
+
+    if (report->valid) {
+        ngx_http_bog_status_print(w,
+            "      \"token\": {\n"
+            "        \"id\": \"%*s\",\n"
+            "        \"obtained\": %s,\n"
+            "        \"expires\": %s,\n"
+            "        \"age\": %.3f,\n"
+            "        \"expires_in\": %.3f\n"
+            "      },\n",
+            sizeof(record->id), record->id, obtained,
+            ngx_http_bog_json_time(expires, report->expires),
+            ngx_http_bog_seconds(now - record->obtained),
+            ngx_http_bog_seconds(report->expires - now));
 
     } else {
-        p = ngx_sprintf(p, ",\n      \"token\": null");
+        ngx_http_bog_status_print(w, "      \"token\": null,\n");
     }
 
-    p = ngx_sprintf(p, ",\n      \"fetching\": %s",
-                    rp->fetching ? "true" : "false");
-    p = ngx_http_bog_json_time(p, ",\n      \"next_fetch\": ", rp->next);
-    p = ngx_http_bog_json_span(p, ",\n      \"next_fetch_in\": ",
-                               rp->next - now);
-    p = ngx_http_bog_json_time(p, ",\n      \"last_success\": ",
-                               record->obtained);
-    p = ngx_sprintf(p, ",\n      \"consecutive_failures\": %ui",
-                    rp->failures);
-    p = ngx_http_bog_json_failure(rp, p);
-
-    return ngx_http_bog_json_counters(rp, p);
+    ngx_http_bog_status_print(w,
+        "      \"fetching\": %s,\n"
+        "      \"next_fetch\": %s,\n"
+        "      \"next_fetch_in\": %.3f,\n"
+        "      \"last_success\": %s,\n"
+        "      \"consecutive_failures\": %ui,\n",
+        report->fetching ? "true" : "false",
+        ngx_http_bog_json_time(next, report->next),
+        ngx_http_bog_seconds(report->next - now), obtained, report->failures);
 }
 
 
-static u_char *
-ngx_http_bog_json_failure(ngx_http_bog_report_t *rp, u_char *p)
+static void
+ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
+    ngx_http_bog_failed_t *failed)
 {
-    ngx_http_bog_failed_t  *failed;
-
-    failed = &rp->record.failed;
+    u_char  *p, class[NGX_HTTP_BOG_CLASS_LEN];
+    u_char   error[2 * BOG_OAUTH_ERROR_MAX], when[NGX_HTTP_BOG_JSON_TIME];
 
     if (failed->wall == 0) {
-        return ngx_sprintf(p, ",\n      \"last_failure\": null");
+        ngx_http_bog_status_print(w, "      \"last_failure\": null,\n");
+        return;
     }
 
-    p = ngx_sprintf(p, ",\n      \"last_failure\": {\n        \"class\": \"");
-    p = ngx_http_bog_error_class(p, failed->error, failed->status);
-    p = ngx_sprintf(p, "\",\n        \"reason\": \"%s\"",
-                    ngx_http_bog_error_reason(failed->error));
+    p = ngx_http_bog_error_class(class, failed->error, failed->status);
+
+    ngx_http_bog_status_print(w,
+        "      \"last_failure\": {\n"
+        "        \"class\": \"%*s\",\n"
+        "        \"reason\": \"%s\",\n",
+        (size_t) (p - class), class, ngx_http_bog_error_reason(failed->error));
 
     if (failed->status) {
-        p = ngx_sprintf(p, ",\n        \"status\": %uD", failed->status);
-
+        ngx_http_bog_status_print(w, "        \"status\": %uD,\n",
+                                  failed->status);
     } else {
-        p = ngx_sprintf(p, ",\n        \"status\": null");
+        ngx_http_bog_status_print(w, "        \"status\": null,\n");
     }
 
     if (failed->len) {
-        p = ngx_http_bog_json_string(p, ",\n        \"error\": ",
-                                     failed->code, failed->len);
+        p = ngx_http_bog_quote(error, failed->code, failed->len);
 
+        ngx_http_bog_status_print(w, "        \"error\": \"%*s\",\n",
+                                  (size_t) (p - error), error);
     } else {
-        p = ngx_sprintf(p, ",\n        \"error\": null");
+        ngx_http_bog_status_print(w, "        \"error\": null,\n");
     }
 
-    p = ngx_http_bog_json_time(p, ",\n        \"time\": ", failed->wall);
-    p = ngx_http_bog_json_span(p, ",\n        \"age\": ",
-                               rp->now.wall - failed->wall);
-
-    return ngx_sprintf(p, "\n      }");
+    ngx_http_bog_status_print(w,
+        "        \"time\": %s,\n"
+        "        \"age\": %.3f\n"
+        "      },\n",
+        ngx_http_bog_json_time(when, failed->wall),
+        ngx_http_bog_seconds(w->now.wall - failed->wall));
 }
 
 
-static u_char *
-ngx_http_bog_json_counters(ngx_http_bog_report_t *rp, u_char *p)
+static void
+ngx_http_bog_json_metrics(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report)
 {
     ngx_http_bog_metrics_t  *m;
 
-    m = rp->metrics;
+    m = report->metrics;
 
-    p = ngx_http_bog_json_group(p, "fetches", ngx_http_bog_fetch_results,
-                                m->fetches, NGX_HTTP_BOG_FETCH_RESULTS);
-    p = ngx_http_bog_json_group(p, "failures", ngx_http_bog_failure_classes,
-                                m->failures, NGX_HTTP_BOG_CLASSES);
-    p = ngx_http_bog_json_span(p, ",\n      \"fetch_seconds\": ",
-                               m->fetch_time.sum);
-    p = ngx_sprintf(p, ",\n      \"held\": %ui", rp->held);
-    p = ngx_http_bog_json_group(p, "holds", ngx_http_bog_hold_results,
-                                m->holds, NGX_HTTP_BOG_HOLD_RESULTS);
-    p = ngx_http_bog_json_span(p, ",\n      \"hold_seconds\": ",
-                               m->hold_time.sum);
-    p = ngx_http_bog_json_group(p, "without_token", ngx_http_bog_modes,
-                                m->without, NGX_HTTP_BOG_OFF);
+    ngx_http_bog_json_counters(w, "fetches", ngx_http_bog_fetch_results,
+                               m->fetches, NGX_HTTP_BOG_FETCH_RESULTS);
+    ngx_http_bog_json_counters(w, "failures", ngx_http_bog_failure_classes,
+                               m->failures, NGX_HTTP_BOG_CLASSES);
 
-    return ngx_sprintf(p, ",\n      \"unauthorized_answers\": %uA,\n"
-                       "      \"rejected_tokens\": %uA",
-                       m->unauthorized, m->rejected);
+    ngx_http_bog_status_print(w,
+        "      \"fetch_seconds\": %.3f,\n"
+        "      \"held\": %ui,\n",
+        ngx_http_bog_seconds(m->fetch_time.sum), report->held);
+
+    ngx_http_bog_json_counters(w, "holds", ngx_http_bog_hold_results,
+                               m->holds, NGX_HTTP_BOG_HOLD_RESULTS);
+
+    ngx_http_bog_status_print(w, "      \"hold_seconds\": %.3f,\n",
+                              ngx_http_bog_seconds(m->hold_time.sum));
+
+    ngx_http_bog_json_counters(w, "without_token", ngx_http_bog_modes,
+                               m->without, NGX_HTTP_BOG_OFF);
+
+    ngx_http_bog_status_print(w,
+        "      \"unauthorized_answers\": %uA,\n"
+        "      \"rejected_tokens\": %uA\n",
+        m->unauthorized, m->rejected);
 }
 
 
-static u_char *
-ngx_http_bog_json_group(u_char *p, char *key, ngx_str_t *names,
-    ngx_atomic_t *counters, ngx_uint_t n)
+static void
+ngx_http_bog_json_counters(ngx_http_bog_writer_t *w, char *key,
+    ngx_str_t *names, ngx_atomic_t *counters, ngx_uint_t n)
 {
     ngx_uint_t  i;
 
-    p = ngx_sprintf(p, ",\n      \"%s\": {", key);
+    ngx_http_bog_status_print(w, "      \"%s\": {", key);
 
     for (i = 0; i < n; i++) {
-        p = ngx_sprintf(p, "%s\"%V\": %uA", i ? ", " : "", &names[i],
-                        counters[i]);
+        ngx_http_bog_status_print(w, "%s\"%V\": %uA", i ? ", " : "", &names[i],
+                                  counters[i]);
     }
 
-    *p++ = '}';
-
-    return p;
+    ngx_http_bog_status_print(w, "},\n");
 }
 
 
-static u_char *
-ngx_http_bog_json_string(u_char *p, char *key, u_char *data, size_t len)
-{
-    p = ngx_sprintf(p, "%s\"", key);
-    p = ngx_http_bog_quote(p, data, len);
-    *p++ = '"';
-
-    return p;
-}
-
-
-/* writes a time in UTC (RFC 3339), or null if that has not happened yet */
+/*
+ * Returns a time in UTC (RFC 3339), for which buf has NGX_HTTP_BOG_JSON_TIME
+ * bytes, or null if it is 0: it has not happened.
+ */
 
 static u_char *
-ngx_http_bog_json_time(u_char *p, char *key, int64_t ms)
+ngx_http_bog_json_time(u_char *buf, int64_t ms)
 {
     ngx_tm_t  tm;
 
     if (ms == 0) {
-        return ngx_sprintf(p, "%snull", key);
+        return (u_char *) "null";
     }
 
     ngx_gmtime((time_t) (ms / 1000), &tm);
 
-    return ngx_sprintf(p, "%s\"%4d-%02d-%02dT%02d:%02d:%02dZ\"", key,
-                       tm.ngx_tm_year, tm.ngx_tm_mon, tm.ngx_tm_mday,
-                       tm.ngx_tm_hour, tm.ngx_tm_min, tm.ngx_tm_sec);
-}
+    (void) ngx_snprintf(buf, NGX_HTTP_BOG_JSON_TIME,
+                        "\"%4d-%02d-%02dT%02d:%02d:%02dZ\"%Z",
+                        tm.ngx_tm_year, tm.ngx_tm_mon, tm.ngx_tm_mday,
+                        tm.ngx_tm_hour, tm.ngx_tm_min, tm.ngx_tm_sec);
 
-
-/* a clock that was set back may show an event in the future */
-
-static u_char *
-ngx_http_bog_json_span(u_char *p, char *key, int64_t ms)
-{
-    ms = ngx_max(ms, 0);
-
-    return ngx_sprintf(p, "%s%L.%03L", key, ms / 1000, ms % 1000);
+    return buf;
 }

@@ -8,9 +8,10 @@
 
 
 /*
- * Prometheus' text format, 0.0.4: all samples of a metric stand together, so
- * the writer goes through all sources for each metric.
- * https://prometheus.io/docs/instrumenting/exposition_formats/
+ * Writes the answer of "bog_status prometheus", from the reports that are
+ * ready.  The status handler calls it.  Prometheus' text format, 0.0.4, wants
+ * all samples of a metric together, so the writer goes through all sources for
+ * each metric: https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 
 
@@ -19,9 +20,10 @@
 typedef enum {
     NGX_HTTP_BOG_INFO = 0,          /* what the configuration says */
     NGX_HTTP_BOG_NUMBER,            /* ngx_uint_t of ngx_http_bog_report_t */
-    NGX_HTTP_BOG_MOMENT,            /* int64_t of it, milliseconds */
-    NGX_HTTP_BOG_COUNTERS,          /* ngx_atomic_t's of ngx_http_bog_metrics_t,
-                                       by a label if there are several */
+    NGX_HTTP_BOG_TIME,              /* int64_t of it, milliseconds; no sample
+                                       if it is 0: it has not happened */
+    NGX_HTTP_BOG_COUNTER,           /* ngx_atomic_t of ngx_http_bog_metrics_t */
+    NGX_HTTP_BOG_COUNTERS,          /* an array of them, by a label */
     NGX_HTTP_BOG_HISTOGRAM
 } ngx_http_bog_kind_e;
 
@@ -39,22 +41,13 @@ typedef struct {
 } ngx_http_bog_metric_t;
 
 
-static ngx_int_t ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w);
-static u_char *ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w,
-    u_char *p);
-static u_char *ngx_http_bog_prometheus_head(u_char *p, char *name, char *type,
-    char *help);
-static u_char *ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_histogram(
-    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *rp, u_char *p);
-static u_char *ngx_http_bog_prometheus_source(u_char *p, ngx_str_t *name,
-    char *suffix, ngx_http_bog_report_t *rp);
-static u_char *ngx_http_bog_prometheus_label(u_char *p, char *name,
-    ngx_str_t *value);
-static u_char *ngx_http_bog_prometheus_value(u_char *p,
-    ngx_atomic_uint_t value);
-static u_char *ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms);
+static void ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w);
+static void ngx_http_bog_prometheus_head(ngx_http_bog_writer_t *w, char *name,
+    char *type, char *help);
+static void ngx_http_bog_prometheus_samples(ngx_http_bog_writer_t *w,
+    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *report);
+static void ngx_http_bog_prometheus_histogram(ngx_http_bog_writer_t *w,
+    ngx_str_t *metric, ngx_str_t *source, ngx_http_bog_histogram_t *h);
 
 
 ngx_http_bog_format_t  ngx_http_bog_prometheus = {
@@ -78,12 +71,12 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
 
     { ngx_string("bog_token_expiry_timestamp_seconds"), "gauge",
       "When the token expires.",
-      NGX_HTTP_BOG_MOMENT,
+      NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, expires), NULL, NULL, 0 },
 
     { ngx_string("bog_next_fetch_timestamp_seconds"), "gauge",
       "When the next token request is due.",
-      NGX_HTTP_BOG_MOMENT,
+      NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, next), NULL, NULL, 0 },
 
     { ngx_string("bog_fetching"), "gauge",
@@ -98,12 +91,12 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
 
     { ngx_string("bog_last_success_timestamp_seconds"), "gauge",
       "When a token was obtained last.",
-      NGX_HTTP_BOG_MOMENT,
+      NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, record.obtained), NULL, NULL, 0 },
 
     { ngx_string("bog_last_failure_timestamp_seconds"), "gauge",
       "When a token request failed last.",
-      NGX_HTTP_BOG_MOMENT,
+      NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, record.failed.wall), NULL, NULL, 0 },
 
     { ngx_string("bog_fetches_total"), "counter",
@@ -147,235 +140,153 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
 
     { ngx_string("bog_unauthorized_answers_total"), "counter",
       "Answers 401 to requests that were sent with the token.",
-      NGX_HTTP_BOG_COUNTERS,
-      offsetof(ngx_http_bog_metrics_t, unauthorized), NULL, NULL, 1 },
+      NGX_HTTP_BOG_COUNTER,
+      offsetof(ngx_http_bog_metrics_t, unauthorized), NULL, NULL, 0 },
 
     { ngx_string("bog_rejected_tokens_total"), "counter",
       "Tokens dropped for an answer 401.",
-      NGX_HTTP_BOG_COUNTERS,
-      offsetof(ngx_http_bog_metrics_t, rejected), NULL, NULL, 1 },
+      NGX_HTTP_BOG_COUNTER,
+      offsetof(ngx_http_bog_metrics_t, rejected), NULL, NULL, 0 },
 
     { ngx_null_string, NULL, NULL, 0, 0, NULL, NULL, 0 }
 };
 
 
-static ngx_int_t
+static void
 ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w)
 {
-    u_char                 *p;
     ngx_uint_t              i;
     ngx_http_bog_metric_t  *metric;
 
     for (metric = ngx_http_bog_metrics; metric->name.len; metric++) {
 
+        if (w->n) {
+            ngx_http_bog_prometheus_head(w, (char *) metric->name.data,
+                                         metric->type, metric->help);
+        }
+
         for (i = 0; i < w->n; i++) {
-
-            p = ngx_http_bog_status_room(w);
-            if (p == NULL) {
-                return NGX_ERROR;
-            }
-
-            if (i == 0) {
-                p = ngx_http_bog_prometheus_head(p,
-                                                 (char *) metric->name.data,
-                                                 metric->type, metric->help);
-            }
-
-            w->buf->last = ngx_http_bog_prometheus_samples(metric,
-                                                           &w->reports[i], p);
+            ngx_http_bog_prometheus_samples(w, metric, &w->reports[i]);
         }
     }
 
-    p = ngx_http_bog_status_room(w);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
+    ngx_http_bog_prometheus_head(w, "bog_build_info", "gauge",
+                                 "Versions of the module and of nginx.");
+    ngx_http_bog_status_print(w,
+        "bog_build_info{version=\"" NGX_HTTP_BOG_VERSION "\","
+        "nginx=\"" NGINX_VERSION "\"} 1\n");
 
-    w->buf->last = ngx_http_bog_prometheus_globals(w, p);
+    ngx_http_bog_prometheus_head(w, "bog_start_time_seconds", "gauge",
+                                 "When counting began.");
+    ngx_http_bog_status_print(w, "bog_start_time_seconds %T\n",
+                              ngx_http_bog_since);
 
-    return NGX_OK;
+    ngx_http_bog_prometheus_head(w, "bog_reloads_total", "counter",
+                                 "Configurations loaded since then.");
+    ngx_http_bog_status_print(w, "bog_reloads_total %ui\n",
+                              ngx_http_bog_reloads);
+
+    ngx_http_bog_prometheus_head(w, "bog_sources", "gauge",
+                                 "Sources in the configuration.");
+    ngx_http_bog_status_print(w, "bog_sources %ui\n", w->n);
 }
 
 
-static u_char *
-ngx_http_bog_prometheus_globals(ngx_http_bog_writer_t *w, u_char *p)
+static void
+ngx_http_bog_prometheus_head(ngx_http_bog_writer_t *w, char *name, char *type,
+    char *help)
 {
-    p = ngx_http_bog_prometheus_head(p, "bog_build_info", "gauge",
-                                     "Versions of the module and of nginx.");
-    p = ngx_sprintf(p, "bog_build_info{version=\"" NGX_HTTP_BOG_VERSION "\","
-                    "nginx=\"" NGINX_VERSION "\"} 1\n");
-
-    p = ngx_http_bog_prometheus_head(p, "bog_start_time_seconds", "gauge",
-                                     "When counting began.");
-    p = ngx_sprintf(p, "bog_start_time_seconds %T\n",
-                    ngx_http_bog_run.since);
-
-    p = ngx_http_bog_prometheus_head(p, "bog_reloads_total", "counter",
-                                     "Configurations loaded since then.");
-    p = ngx_sprintf(p, "bog_reloads_total %ui\n",
-                    ngx_http_bog_run.reloads);
-
-    p = ngx_http_bog_prometheus_head(p, "bog_sources", "gauge",
-                                     "Sources in the configuration.");
-
-    return ngx_sprintf(p, "bog_sources %ui\n", w->n);
+    ngx_http_bog_status_print(w, "# HELP %s %s\n# TYPE %s %s\n", name, help,
+                              name, type);
 }
 
 
-static u_char *
-ngx_http_bog_prometheus_head(u_char *p, char *name, char *type, char *help)
+static void
+ngx_http_bog_prometheus_samples(ngx_http_bog_writer_t *w,
+    ngx_http_bog_metric_t *metric, ngx_http_bog_report_t *report)
 {
-    return ngx_sprintf(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
-                       type);
-}
+    u_char        *number, *counter;
+    int64_t        ms;
+    ngx_str_t     *name, *source;
+    ngx_uint_t     i;
+    ngx_atomic_t  *counters;
 
+    name = &metric->name;
+    source = &report->name;
 
-static u_char *
-ngx_http_bog_prometheus_samples(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
-{
-    u_char                  *number;
-    int64_t                  ms;
-    ngx_uint_t               i;
-    ngx_atomic_t            *counter;
-    ngx_http_bog_account_t  *account;
+    /* one of these is what the offset is meant for */
 
-    number = (u_char *) rp + metric->offset;
-    counter = (ngx_atomic_t *) ((u_char *) rp->metrics + metric->offset);
+    number = (u_char *) report + metric->offset;
+    counter = (u_char *) report->metrics + metric->offset;
 
     switch (metric->kind) {
 
     case NGX_HTTP_BOG_INFO:
-        account = rp->account;
-
-        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
-        p = ngx_sprintf(p, ",client_id=\"");
-        p = ngx_http_bog_quote(p, account->client_id.data,
-                               account->client_id.len);
-
-        return ngx_sprintf(p, "\",endpoint=\"%V\",scope=\"%V\"} 1\n",
-                           &account->endpoint->url, &account->scope);
+        ngx_http_bog_status_print(w,
+            "%V{source=\"%V\",client_id=\"%V\",endpoint=\"%V\",scope=\"%V\"}"
+            " 1\n",
+            name, source, &report->client_id, &report->account->endpoint->url,
+            &report->account->scope);
+        break;
 
     case NGX_HTTP_BOG_NUMBER:
-        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
-        return ngx_http_bog_prometheus_value(p, *(ngx_uint_t *) number);
+        ngx_http_bog_status_print(w, "%V{source=\"%V\"} %ui\n", name, source,
+                                  *(ngx_uint_t *) number);
+        break;
 
-    case NGX_HTTP_BOG_MOMENT:
+    case NGX_HTTP_BOG_TIME:
         ms = *(int64_t *) number;
 
-        /* what has not happened yet has no sample */
-
-        if (ms == 0) {
-            return p;
+        if (ms) {
+            ngx_http_bog_status_print(w, "%V{source=\"%V\"} %.3f\n", name,
+                                      source, ngx_http_bog_seconds(ms));
         }
 
-        p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
-        return ngx_http_bog_prometheus_seconds(p, ms);
+        break;
+
+    case NGX_HTTP_BOG_COUNTER:
+        ngx_http_bog_status_print(w, "%V{source=\"%V\"} %uA\n", name, source,
+                                  *(ngx_atomic_t *) counter);
+        break;
 
     case NGX_HTTP_BOG_COUNTERS:
+        counters = (ngx_atomic_t *) counter;
 
         for (i = 0; i < metric->n; i++) {
-            p = ngx_http_bog_prometheus_source(p, &metric->name, "", rp);
-
-            if (metric->label) {
-                p = ngx_http_bog_prometheus_label(p, metric->label,
-                                                  &metric->values[i]);
-            }
-
-            p = ngx_http_bog_prometheus_value(p, counter[i]);
+            ngx_http_bog_status_print(w, "%V{source=\"%V\",%s=\"%V\"} %uA\n",
+                                      name, source, metric->label,
+                                      &metric->values[i], counters[i]);
         }
 
-        return p;
+        break;
 
-    default: /* NGX_HTTP_BOG_HISTOGRAM */
-        return ngx_http_bog_prometheus_histogram(metric, rp, p);
+    case NGX_HTTP_BOG_HISTOGRAM:
+        ngx_http_bog_prometheus_histogram(w, name, source,
+                                          (ngx_http_bog_histogram_t *) counter);
+        break;
     }
 }
 
 
-static u_char *
-ngx_http_bog_prometheus_histogram(ngx_http_bog_metric_t *metric,
-    ngx_http_bog_report_t *rp, u_char *p)
+static void
+ngx_http_bog_prometheus_histogram(ngx_http_bog_writer_t *w, ngx_str_t *metric,
+    ngx_str_t *source, ngx_http_bog_histogram_t *h)
 {
-    ngx_str_t                 *name;
-    ngx_uint_t                 i;
-    ngx_atomic_uint_t          count;
-    ngx_http_bog_histogram_t  *h;
+    ngx_uint_t         i;
+    ngx_atomic_uint_t  count;
 
-    h = (ngx_http_bog_histogram_t *) ((u_char *) rp->metrics
-                                      + metric->offset);
-    name = &metric->name;
     count = 0;
 
     for (i = 0; i < NGX_HTTP_BOG_BUCKETS; i++) {
         count += h->buckets[i];
 
-        p = ngx_http_bog_prometheus_source(p, name, "_bucket", rp);
-        p = ngx_http_bog_prometheus_label(p, "le",
-                                          &ngx_http_bog_bound_names[i]);
-        p = ngx_http_bog_prometheus_value(p, count);
+        ngx_http_bog_status_print(w, "%V_bucket{source=\"%V\",le=\"%V\"} %uA\n",
+                                  metric, source, &ngx_http_bog_bound_names[i],
+                                  count);
     }
 
-    p = ngx_http_bog_prometheus_source(p, name, "_sum", rp);
-    p = ngx_http_bog_prometheus_seconds(p, (int64_t) h->sum);
-    p = ngx_http_bog_prometheus_source(p, name, "_count", rp);
-
-    return ngx_http_bog_prometheus_value(p, count);
-}
-
-
-/*
- * Writes the metric and the source, and leaves the list of labels open.  There
- * are some sixty samples a source, so what follows copies and formats nothing.
- */
-
-static u_char *
-ngx_http_bog_prometheus_source(u_char *p, ngx_str_t *name, char *suffix,
-    ngx_http_bog_report_t *rp)
-{
-    p = ngx_cpymem(p, name->data, name->len);
-    p = ngx_cpymem(p, suffix, ngx_strlen(suffix));
-
-    *p++ = '{';
-
-    return ngx_cpymem(p, rp->account->label.data, rp->account->label.len);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_label(u_char *p, char *name, ngx_str_t *value)
-{
-    *p++ = ',';
-    p = ngx_cpymem(p, name, ngx_strlen(name));
-    *p++ = '=';
-    *p++ = '"';
-    p = ngx_cpymem(p, value->data, value->len);
-    *p++ = '"';
-
-    return p;
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_value(u_char *p, ngx_atomic_uint_t value)
-{
-    *p++ = '}';
-    *p++ = ' ';
-
-    /* most are small */
-
-    if (value < 10) {
-        *p++ = (u_char) ('0' + value);
-        *p++ = '\n';
-        return p;
-    }
-
-    return ngx_sprintf(p, "%uA\n", value);
-}
-
-
-static u_char *
-ngx_http_bog_prometheus_seconds(u_char *p, int64_t ms)
-{
-    return ngx_sprintf(p, "} %L.%03L\n", ms / 1000, ms % 1000);
+    ngx_http_bog_status_print(w,
+        "%V_sum{source=\"%V\"} %.3f\n"
+        "%V_count{source=\"%V\"} %uA\n",
+        metric, source, ngx_http_bog_seconds(h->sum), metric, source, count);
 }
