@@ -312,7 +312,7 @@ sub messages {
     }
 
     # parts of a message
-    while ($text =~ /^static\ char\s+\*ngx_http_bog_(?:answer|state)_\w+\[\]
+    while ($text =~ /^static\ char\s+\*ngx_http_bog_(?:result|state)_\w+\[\]
                      \ =\ \{(.*?)^\};/gmsx)
     {
         $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
