@@ -32,9 +32,9 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 
-        ctx = (ngx_http_bog_ctx_t *) cln;
-
-        if (cln->handler == ngx_http_bog_ctx_cleanup && ctx->request == r) {
+        if (cln->handler == ngx_http_bog_ctx_cleanup
+            && ((ngx_http_bog_ctx_t *) cln)->request == r)
+        {
             break;
         }
     }
@@ -42,6 +42,8 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
     if (cln == NULL) {
         return NULL;
     }
+
+    ctx = (ngx_http_bog_ctx_t *) cln;
 
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
