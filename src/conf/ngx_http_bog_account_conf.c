@@ -429,7 +429,6 @@ ngx_http_bog_account_write_request(ngx_conf_t *cf,
 static ngx_int_t
 ngx_http_bog_account_set_name(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 {
-    u_char     *p;
     ngx_str_t  *name;
 
     name = &account->name;
@@ -444,26 +443,7 @@ ngx_http_bog_account_set_name(ngx_conf_t *cf, ngx_http_bog_account_t *account)
     ngx_sprintf(name->data, "%V@%V", &account->client_id,
                 &account->endpoint->authority);
 
-    if (ngx_http_bog_number_name(cf, name, '#') != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* the same as a label of Prometheus */
-
-    p = ngx_pnalloc(cf->pool, sizeof("source=\"\"") + 2 * name->len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    account->label.data = p;
-
-    p = ngx_cpymem(p, "source=\"", sizeof("source=\"") - 1);
-    p = ngx_http_bog_quote(p, name->data, name->len);
-    *p++ = '"';
-
-    account->label.len = p - account->label.data;
-
-    return NGX_OK;
+    return ngx_http_bog_number_name(cf, name, '#');
 }
 
 

@@ -82,7 +82,6 @@ struct ngx_http_bog_account_s {
     ngx_http_bog_endpoint_t       *endpoint;
     ngx_str_t                      scope;       /* form-encoded, or empty */
     ngx_str_t                      name;        /* for people, unique */
-    ngx_str_t                      label;       /* the same, for Prometheus */
     ngx_str_t                      request;     /* in guarded memory */
 
     ngx_msec_t                     refresh_before;
