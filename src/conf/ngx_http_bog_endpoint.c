@@ -175,8 +175,9 @@ ngx_http_bog_endpoint_set_host(ngx_conf_t *cf,
     if (u->host.len >= len) {
         p = u->host.data + u->host.len - len;
 
-        endpoint->localhost = ngx_strncasecmp(p, (u_char *) "localhost", len) == 0
-                          && (p == u->host.data || p[-1] == '.');
+        endpoint->localhost =
+                       ngx_strncasecmp(p, (u_char *) "localhost", len) == 0
+                       && (p == u->host.data || p[-1] == '.');
     }
 
     if (u->family == AF_UNIX) {
