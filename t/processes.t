@@ -50,6 +50,20 @@ my %stage = (
 );
 
 
+# The first refresh after a start or a failure comes anywhere in its time but the
+# first tenth: it must not come while a busy machine still works at a case.
+
+my %long = (expires_in => 3600);
+
+
+sub bank {
+    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' }, @_);
+    $bank->answer(%long);
+
+    return $bank;
+}
+
+
 # A bank, its name, and an nginx of three workers.  %opt: first (an answer of
 # the bank before the fetch gets stuck), seconds (nginx's timeouts), wait (how
 # long requests may), and what Bog::Nginx takes.
@@ -60,9 +74,7 @@ sub scene {
     my $self = { %{ $stage{$stage} }, stage => $stage };
     my $first = delete $opt{first};
 
-    $self->{bank} = Bog::Bank->new(
-        credentials => { 8282 => 's3cret' },
-        $self->{tls} ? (tls => $cert) : ());
+    $self->{bank} = bank($self->{tls} ? (tls => $cert) : ());
 
     $self->{port} = $self->{tls} ? $self->{bank}->tls_port
                                  : $self->{bank}->port;
@@ -70,7 +82,8 @@ sub scene {
     $self->{dns} = Bog::DNS->new(ttl => 1);
     $self->{dns}->answer($name => ['127.0.0.1']);
 
-    $self->{bank}->queue($first // (), $self->{answer} // ());
+    $self->{bank}->queue(map { { %long, %$_ } } grep { $_ } $first,
+                         $self->{answer});
 
     silence($self) if $self->{silent};
     stick($self) unless $first;
@@ -537,7 +550,7 @@ sub in_a_change {
                     && slurp("/proc/$pid/stat") =~ /\) [SR]/ },
        'the worker runs under a debugger');
 
-    $bank->release(expires_in => 300);
+    $bank->release(%long);
     waitpid $gdb, 0;
 
     like(slurp($output), qr/^Breakpoint 2, /m, 'and is about to publish')
@@ -753,7 +766,7 @@ sub owners_are_right {
 sub reload_while_all_fetch {
     my $bank = Bog::Bank->new(credentials => {
         %clients, changed => [$clients{changed}, 'another'] });
-    $bank->answer(hold => 1);
+    $bank->answer(%long, hold => 1);
 
     my @before = qw(same gone changed);
     my @after = qw(same new changed);
@@ -792,7 +805,7 @@ sub reload_while_all_fetch {
 
 sub refused_while_all_fetch {
     my $bank = Bog::Bank->new(credentials => \%clients);
-    $bank->answer(hold => 1);
+    $bank->answer(%long, hold => 1);
 
     my $nginx = several($bank, 'same');
     my @pids = $nginx->workers;
@@ -839,7 +852,7 @@ sub twenty_reloads {
 sub upgrade_undone {
     my $signal = shift;
 
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
+    my $bank = bank();
     my $nginx = simple($bank, workers => 2, daemon => 1);
 
     my $token = get($nginx->port, '/')->{body};
@@ -880,8 +893,8 @@ END
 sub cold_start {
     my $workers = shift;
 
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
-    $bank->answer(hold => 1);
+    my $bank = bank();
+    $bank->answer(%long, hold => 1);
 
     my $nginx = simple($bank, workers => $workers);
 
@@ -904,8 +917,8 @@ sub request { print {$_[0]} "GET $_[1] HTTP/1.1\r\nHost: localhost\r\n\r\n" }
 
 
 sub kept_connections {
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
-    $bank->queue({ hold => 1 });
+    my $bank = bank();
+    $bank->queue({ %long, hold => 1 });
 
     my $nginx = simple($bank, workers => 1);
 
@@ -938,8 +951,8 @@ sub kept_connections {
 
 
 sub all_at_once {
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
-    $bank->queue({ hold => 1 });
+    my $bank = bank();
+    $bank->queue({ %long, hold => 1 });
 
     my $nginx = simple($bank, workers => 4);
     ok($bank->wait_requests(1), 'a token request');
@@ -961,8 +974,8 @@ sub all_at_once {
 # Nobody puts new workers in the place of these, or looks after them.
 
 sub without_their_master {
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
-    $bank->queue({ expires_in => 6 }, { hold => 1 });
+    my $bank = bank();
+    $bank->queue({ expires_in => 6 }, { %long, hold => 1 });
 
     my $nginx = simple($bank, workers => 3);
     my @pids = $nginx->workers;
@@ -1030,7 +1043,7 @@ sub fifty_sources {
 # fails here need not fail in another worker.
 
 sub without_descriptors {
-    my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
+    my $bank = bank();
     $bank->answer(expires_in => 6);
 
     my $nginx = Bog::Nginx->new(workers => 2, secret => { main => "s3cret\n" },
