@@ -613,6 +613,9 @@ subtest 'every byte of a file' => sub {
     my $n = $size;
     my $bank = bank();
 
+    # a refresh must not come before all of it is done
+    $bank->answer(expires_in => 3600);
+
     my $nginx = gateway($bank, workers => 2, log_level => 'info',
         locations => join '', map { "
             location = /$_ {

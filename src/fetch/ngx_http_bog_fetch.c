@@ -37,8 +37,7 @@ static ngx_http_post_subrequest_t  ngx_http_bog_fetch_subrequest = {
 
 ngx_http_bog_fetch_t *
 ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_uint_t quiet,
-    ngx_http_bog_fetch_pt handler, void *data)
+    ngx_http_bog_record_t *record, ngx_http_bog_fetch_pt handler, void *data)
 {
     ngx_http_bog_fetch_t      *fetch;
     ngx_http_core_loc_conf_t  *clcf;
@@ -54,7 +53,6 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     fetch->data = data;
     fetch->began = ngx_current_msec;
     fetch->conf = account->upstream;
-    fetch->quiet = quiet;
     fetch->failure.retry_after = -1;
 
     clcf = ngx_http_get_module_loc_conf((&account->ctx), ngx_http_core_module);
@@ -67,9 +65,12 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     fetch->upstream_log = fetch->log;
     fetch->upstream_log.action = "resolving token endpoint";
 
-    /* nginx has logged this kind of failure in full, see source */
+    /* while fetches fail, nginx logs its own lines once for each class */
 
-    if (quiet && fetch->log.log_level < NGX_LOG_DEBUG_FIRST) {
+    fetch->quiet = (record->policy.failures
+                    && record->policy.error == record->logged);
+
+    if (fetch->quiet && fetch->log.log_level < NGX_LOG_DEBUG_FIRST) {
         fetch->upstream_log.log_level = ngx_min(fetch->log.log_level,
                                                 NGX_LOG_CRIT);
     }

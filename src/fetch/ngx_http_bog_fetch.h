@@ -114,15 +114,13 @@ struct ngx_http_bog_fetch_s {
 
 
 /*
- * Starts a fetch.  The record tells how the fetches before have ended; with
- * "quiet", nginx's own lines of a failure are not logged.  The handler is
- * called once, always from an event, with the result in the fetch, and must
- * copy what it needs: the fetch is freed when the handler returns.  Returns
- * NULL if there is no memory or no connection.
+ * Starts a fetch.  The record tells how the fetches before have ended.  The
+ * handler is called once, always from an event, with the result in the fetch,
+ * and must copy what it needs: the fetch is freed when the handler returns.
+ * Returns NULL if there is no memory or no connection.
  */
 ngx_http_bog_fetch_t *ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
-    ngx_http_bog_record_t *record, ngx_uint_t quiet,
-    ngx_http_bog_fetch_pt handler, void *data);
+    ngx_http_bog_record_t *record, ngx_http_bog_fetch_pt handler, void *data);
 
 /*
  * Logs the result: as an error or notice if it differs from the one before,

@@ -34,8 +34,6 @@ static char *ngx_http_bog_hold_limit(ngx_connection_t *c);
 static ngx_int_t ngx_http_bog_start_hold(ngx_http_request_t *r,
     ngx_http_bog_ctx_t *ctx, ngx_msec_t left, bog_time_t *now);
 static void ngx_http_bog_test_writing(ngx_http_request_t *r);
-static void ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter,
-    ngx_int_t rc);
 static void ngx_http_bog_hold_event_handler(ngx_event_t *ev);
 static void ngx_http_bog_end_hold(ngx_http_bog_hold_t *hold,
     ngx_http_bog_hold_result_e result);
@@ -298,11 +296,10 @@ ngx_http_bog_start_hold(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     hold->event.data = hold;
     hold->event.log = r->connection->log;
 
-    hold->waiter.handler = ngx_http_bog_waiter_handler;
+    hold->waiter.event = &hold->event;
     hold->waiter.deadline = now->mono + (int64_t) left;
 
     hold->start = ngx_current_msec;
-    hold->result = NGX_HTTP_BOG_HOLD_TIMEOUT;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "bog hold: %M", left);
@@ -329,28 +326,14 @@ ngx_http_bog_test_writing(ngx_http_request_t *r)
 
 
 static void
-ngx_http_bog_waiter_handler(ngx_http_bog_waiter_t *waiter, ngx_int_t rc)
-{
-    ngx_http_bog_hold_t  *hold;
-
-    hold = (ngx_http_bog_hold_t *) ((u_char *) waiter
-                                    - offsetof(ngx_http_bog_hold_t, waiter));
-
-    hold->result = (rc == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
-                                  : NGX_HTTP_BOG_HOLD_FAILURE;
-
-    ngx_post_event(&hold->event, &ngx_posted_events);
-}
-
-
-static void
 ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 {
-    ngx_connection_t         *c;
-    ngx_http_request_t       *r;
-    ngx_http_bog_ctx_t       *ctx;
-    ngx_http_bog_hold_t      *hold;
-    ngx_http_bog_loc_conf_t  *blcf;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_bog_ctx_t          *ctx;
+    ngx_http_bog_hold_t         *hold;
+    ngx_http_bog_loc_conf_t     *blcf;
+    ngx_http_bog_hold_result_e   result;
 
     hold = ev->data;
     ctx = hold->ctx;
@@ -367,7 +350,15 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
 
-    if (hold->result == NGX_HTTP_BOG_HOLD_TOKEN
+    if (hold->waiter.queued) {
+        result = NGX_HTTP_BOG_HOLD_TIMEOUT;
+
+    } else {
+        result = (hold->waiter.rc == NGX_OK) ? NGX_HTTP_BOG_HOLD_TOKEN
+                                             : NGX_HTTP_BOG_HOLD_FAILURE;
+    }
+
+    if (result == NGX_HTTP_BOG_HOLD_TOKEN
         && ctx->held + (ngx_current_msec - hold->start) < blcf->wait_timeout
         && ngx_http_bog_hold_limit(c))
     {
@@ -383,9 +374,9 @@ ngx_http_bog_hold_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    ngx_http_bog_end_hold(hold, hold->result);
+    ngx_http_bog_end_hold(hold, result);
 
-    ctx->failed = (hold->result != NGX_HTTP_BOG_HOLD_TOKEN);
+    ctx->failed = (result != NGX_HTTP_BOG_HOLD_TOKEN);
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "bog resume: %d, held: %M",

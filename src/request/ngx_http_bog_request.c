@@ -19,7 +19,6 @@ static ngx_int_t ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_token_t *token);
 static void ngx_http_bog_ctx_cleanup(void *data);
-static void ngx_http_bog_token_cleanup(void *data);
 
 
 ngx_http_bog_ctx_t *
@@ -108,9 +107,8 @@ ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
     ngx_http_bog_now(&now);
 
     if (!ngx_http_bog_token_usable(ctx, &now)) {
-        ngx_http_bog_set_token(ctx, ngx_http_bog_source_fresh(source, &now)
-                             ? source->fresh
-                             : ngx_http_bog_source_any_token(source, &now));
+        ngx_http_bog_set_token(ctx,
+                               ngx_http_bog_source_any_token(source, &now));
     }
 
     ctx->described = (bearer || ctx->sent == NULL) ? ctx->token : ctx->sent;
@@ -218,7 +216,7 @@ ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx, ngx_http_bog_token_t *token)
             return;
         }
 
-        cln->handler = ngx_http_bog_token_cleanup;
+        cln->handler = ngx_http_bog_token_free;
     }
 
     cln->data = token;
@@ -234,11 +232,4 @@ ngx_http_bog_ctx_cleanup(void *data)
     if (data) {
         ngx_http_bog_token_free(data);
     }
-}
-
-
-static void
-ngx_http_bog_token_cleanup(void *data)
-{
-    ngx_http_bog_token_free(data);
 }

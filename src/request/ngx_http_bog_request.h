@@ -29,7 +29,6 @@ typedef struct {
                                                request is held */
     ngx_http_bog_waiter_t        waiter;
     ngx_msec_t                   start;
-    ngx_http_bog_hold_result_e   result;    /* if the event comes now */
 } ngx_http_bog_hold_t;
 
 

@@ -238,18 +238,8 @@ ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source, bog_time_t *now)
 static void
 ngx_http_bog_start_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
 {
-    ngx_uint_t              quiet;
-    ngx_http_bog_record_t  *record;
-
-    record = &source->record;
-
-    /* nginx has logged its own errors of a failure of this class */
-
-    quiet = (record->policy.failures && record->policy.error == record->logged);
-
-    source->fetch = ngx_http_bog_fetch_start(source->account, record, quiet,
-                                             ngx_http_bog_end_fetch,
-                                             source);
+    source->fetch = ngx_http_bog_fetch_start(source->account, &source->record,
+                                             ngx_http_bog_end_fetch, source);
 
     if (source->fetch) {
         source->account->endpoint->fetches.n++;
@@ -617,7 +607,9 @@ ngx_http_bog_check_waiters(ngx_http_bog_source_t *source, bog_time_t *now)
             || next > waiter->deadline)
         {
             ngx_http_bog_source_leave(source, waiter);
-            waiter->handler(waiter, rc);
+
+            waiter->rc = rc;
+            ngx_post_event(waiter->event, &ngx_posted_events);
         }
     }
 }

@@ -35,17 +35,13 @@ typedef struct {
 
 /* one request that waits for a token, or for the news that there is none */
 
-typedef struct ngx_http_bog_waiter_s  ngx_http_bog_waiter_t;
-
-typedef void (*ngx_http_bog_waiter_pt)(ngx_http_bog_waiter_t *waiter,
-    ngx_int_t rc);
-
-struct ngx_http_bog_waiter_s {
+typedef struct {
     ngx_queue_t               queue;
-    ngx_http_bog_waiter_pt    handler;
+    ngx_event_t              *event;        /* posted then, */
+    ngx_int_t                 rc;           /* with this result */
     int64_t                   deadline;     /* mono */
     unsigned                  queued:1;
-};
+} ngx_http_bog_waiter_t;
 
 
 /* what a worker does with an account */
@@ -113,8 +109,8 @@ ngx_http_bog_token_t *ngx_http_bog_source_token(ngx_http_bog_source_t *source,
 ngx_http_bog_token_t *ngx_http_bog_source_any_token(
     ngx_http_bog_source_t *source, bog_time_t *now);
 
-/* Drops one reference, and frees the token with the last one. */
-void ngx_http_bog_token_free(ngx_http_bog_token_t *token);
+/* A cleanup handler: drops one reference, and with the last one the token. */
+void ngx_http_bog_token_free(void *token);
 
 /*
  * Starts a fetch for a request, if one is due.  Returns the mono time of the
@@ -125,11 +121,10 @@ int64_t ngx_http_bog_source_fetch(ngx_http_bog_source_t *source,
     bog_time_t *now);
 
 /*
- * Adds a waiter, which the caller owns, right after the fetch.  Its handler is
- * called once, from an event of this worker: with NGX_OK when there is a token;
- * with NGX_ERROR when a fetch has failed since then, and either the
- * credentials were rejected or the next fetch begins after the waiter's
- * deadline.  The handler must not run the request, only post an event.
+ * Adds a waiter, which the caller owns, right after the fetch.  Its event is
+ * posted once: with NGX_OK when there is a token; with NGX_ERROR when a fetch
+ * has failed since then, and either the credentials were rejected or the next
+ * fetch begins after the waiter's deadline.
  */
 void ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);

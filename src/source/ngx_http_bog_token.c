@@ -43,6 +43,10 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_http_bog_token_t  *token;
 
+    if (ngx_http_bog_source_fresh(source, now)) {
+        return source->fresh;
+    }
+
     ngx_http_bog_source_read(source);
     ngx_http_bog_source_copy_tokens(source);
 
@@ -226,8 +230,10 @@ ngx_http_bog_token_alloc(ngx_http_bog_account_t *account, size_t size)
 
 
 void
-ngx_http_bog_token_free(ngx_http_bog_token_t *token)
+ngx_http_bog_token_free(void *data)
 {
+    ngx_http_bog_token_t *token = data;
+
     if (--token->refs == 0) {
         bog_memory_free(token,
                         offsetof(ngx_http_bog_token_t, data) + token->size);

@@ -116,7 +116,8 @@ typedef struct {
     ngx_atomic_t           accepted_msec;   /* and when */
     ngx_atomic_t           rejects;         /* by the API, since it accepted */
     ngx_http_bog_metrics_t metrics;
-    ngx_atomic_t           stored;          /* what a file has, and which one */
+    ngx_atomic_t           stored;          /* hash of the file's path, plus the
+                                               number of the token in it */
     ngx_http_bog_area_t    areas[NGX_HTTP_BOG_AREAS];
 } ngx_http_bog_slot_t;
 
