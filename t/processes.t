@@ -994,7 +994,7 @@ sub without_their_master {
     kill KILL => $pid;
     @pids = grep { $_ != $pid } @pids;
 
-    ok(wait_until { get($nginx->port, '/')->{body} ne $token },
+    ok(wait_until { (get($nginx->port, '/')->{body} // $token) ne $token },
        'the fetch of one that dies is done by another one');
     is_deeply([keys %{ bodies_of($nginx, @pids) }], [newest($bank)],
               'all serve on');

@@ -46,7 +46,7 @@ ngx_http_bog_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&bmcf->accounts, cf->pool, 4, sizeof(void *))
            != NGX_OK
-        || ngx_array_init(&bmcf->users, cf->pool, 16, sizeof(void *))
+        || ngx_array_init(&bmcf->locations, cf->pool, 16, sizeof(void *))
            != NGX_OK)
     {
         return NULL;
@@ -375,7 +375,7 @@ ngx_http_bog_init_location(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *conf,
     ngx_uint_t own)
 {
     ngx_http_core_loc_conf_t   *clcf;
-    ngx_http_bog_loc_conf_t   **user;
+    ngx_http_bog_loc_conf_t   **slot;
     ngx_http_bog_main_conf_t   *bmcf;
 
     if (conf->client_id == NULL || conf->client_secret == NULL
@@ -400,12 +400,12 @@ ngx_http_bog_init_location(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *conf,
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
-    user = ngx_array_push(&bmcf->users);
-    if (user == NULL) {
+    slot = ngx_array_push(&bmcf->locations);
+    if (slot == NULL) {
         return NGX_ERROR;
     }
 
-    *user = conf;
+    *slot = conf;
 
     return NGX_OK;
 }
@@ -417,23 +417,23 @@ ngx_http_bog_find_sources(ngx_conf_t *cf)
     u_char                      digest[BOG_OAUTH_DIGEST_LEN];
     ngx_uint_t                  i;
     ngx_http_bog_account_t     *account;
-    ngx_http_bog_loc_conf_t   **user;
+    ngx_http_bog_loc_conf_t   **blcf;
     ngx_http_bog_main_conf_t   *bmcf;
     ngx_http_bog_credential_t  *id;
 
     bmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bog_module);
 
-    user = bmcf->users.elts;
+    blcf = bmcf->locations.elts;
 
-    for (i = 0; i < bmcf->users.nelts; i++) {
+    for (i = 0; i < bmcf->locations.nelts; i++) {
 
-        if (ngx_http_bog_account_find(cf, user[i], digest, &account)
+        if (ngx_http_bog_account_find(cf, blcf[i], digest, &account)
             != NGX_OK)
         {
             return NGX_ERROR;
         }
 
-        id = user[i]->client_id;
+        id = blcf[i]->client_id;
 
         if (!id->used) {
             id->used = 1;

@@ -55,7 +55,7 @@ typedef struct {
     ngx_rbtree_t                  names;        /* of accounts */
     ngx_rbtree_node_t             names_sentinel;
 
-    ngx_array_t                   users;        /* ngx_http_bog_loc_conf_t *
+    ngx_array_t                   locations;    /* ngx_http_bog_loc_conf_t *
                                                    that make no account, but
                                                    may use one */
 

@@ -15,7 +15,7 @@
  */
 
 
-/* the longest secret in a file; the room for it, a line end and one byte more */
+/* the longest secret in a file; room for it, a line end and one byte more */
 
 #define NGX_HTTP_BOG_SECRET_MAX   4096
 #define NGX_HTTP_BOG_SECRET_ROOM  (NGX_HTTP_BOG_SECRET_MAX + sizeof(CRLF))

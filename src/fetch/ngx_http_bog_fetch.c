@@ -10,8 +10,8 @@
 /*
  * The life of a fetch: the connection and the request that nginx's upstream
  * needs, and how they end.  A source starts a fetch and gets its result by a
- * callback.  Nothing here may touch the descriptor of the connection, or free
- * the fetch anywhere but in the handler of its event "done".
+ * callback.  Nothing here may touch the descriptor of the connection, or free a
+ * fetch that has started anywhere but in the handler of its event "done".
  */
 
 

@@ -29,7 +29,7 @@
 #define BOG_ANSWER_MSEC_MAX  ((int64_t) 1 << 60)
 #define BOG_ANSWER_NONE      INT64_MIN
 
-/* two clocks agree up to the one, and differ from the other on: in ms */
+/* milliseconds: clocks closer than this agree, clocks further apart do not */
 
 #define BOG_ANSWER_AGREE     30000
 #define BOG_ANSWER_DIFFER    60000

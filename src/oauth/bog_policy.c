@@ -74,7 +74,7 @@ static int64_t bog_policy_max(int64_t a, int64_t b);
 bog_token_e
 bog_policy_token(const bog_policy_t *p, const bog_time_t *now)
 {
-    if (now->mono < p->mature && bog_times_valid(&p->old, now)) {
+    if (now->mono < p->give_old_until && bog_times_valid(&p->old, now)) {
         return BOG_TOKEN_OLD;
     }
 
@@ -116,7 +116,7 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
      * Many gateways that start at the same time, or come through the same
      * outage, would refresh at the same time for ever.  So the first refresh
      * comes at random, anywhere but in the first tenth of the time before it.
-     * A token that is short for its margin has no time to spare.
+     * A token that lives less than twice the margin has no time for that.
      */
 
     if (lifetime > 2 * refresh_before
@@ -137,15 +137,15 @@ bog_policy_success(bog_policy_t *p, const bog_time_t *start,
 
     next.retry = start->mono + BOG_POLICY_APART;
 
-    /* a token that the API has rejected is no better than a newborn one */
+    /* the old token is given out at first, unless the API has rejected it */
 
     if (p->rejections == 0) {
-        next.mature = now->mono
+        next.give_old_until = now->mono
                       + bog_policy_min(BOG_POLICY_NEWBORN, lifetime / 10);
         next.old = p->token;
     }
 
-    /* a new token does not mean that the API takes it */
+    /* the API may reject the new token too: go on counting until it accepts */
 
     next.rejected = p->rejected;
     next.rejections = p->rejections;
@@ -181,7 +181,7 @@ bog_policy_repeated(bog_policy_t *p, const bog_time_t *start, int64_t lifetime)
     p->failures = 0;
     p->error = BOG_ERROR_NONE;
     p->status = 0;
-    p->asked = 0;
+    p->retry_asked = 0;
     p->withheld = 0;
 }
 
@@ -230,7 +230,7 @@ void
 bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd)
 {
-    int64_t  delay, asked;
+    int64_t  delay, wait;
 
     if (p->failures < UINT32_MAX) {
         p->failures++;
@@ -238,14 +238,14 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
 
     p->error = f->error;
     p->status = f->status;
-    p->asked = (f->retry_after >= 0);
+    p->retry_asked = (f->retry_after >= 0);
     p->withheld = 0;
 
-    asked = 0;
+    wait = 0;
 
-    if (p->asked) {
-        asked = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
-        asked = bog_policy_min(asked, BOG_POLICY_ASKED_MAX);
+    if (p->retry_asked) {
+        wait = bog_policy_max(f->retry_after, BOG_POLICY_ASKED_MIN);
+        wait = bog_policy_min(wait, BOG_POLICY_ASKED_MAX);
     }
 
     switch (f->error) {
@@ -261,11 +261,11 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     case BOG_ERROR_REJECTED:
         delay = bog_policy_backoff(BOG_POLICY_REJECTED_FIRST,
                                    BOG_POLICY_REJECTED_MAX, p->failures);
-        delay = bog_policy_max(delay, asked);
+        delay = bog_policy_max(delay, wait);
         break;
 
     default:
-        delay = p->asked ? asked
+        delay = p->retry_asked ? wait
                          : bog_policy_backoff(BOG_POLICY_FAILED_FIRST,
                                               BOG_POLICY_FAILED_MAX,
                                               p->failures);
@@ -287,18 +287,18 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
         }
 
         if (!p->doubted) {
-            p->mature = 0;
+            p->give_old_until = 0;
             return 1;
         }
 
-    } else if (now->mono < p->mature + BOG_POLICY_DOUBT
+    } else if (now->mono < p->give_old_until + BOG_POLICY_DOUBT
                && bog_times_valid(&p->old, now))
     {
         if (p->doubted) {
             return 0;
         }
 
-        p->mature = p->old.until;
+        p->give_old_until = p->old.until;
         p->doubted = 1;
 
         return 1;
@@ -311,7 +311,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 
     if (p->withheld
         || !bog_times_valid(&p->token, now)
-        || (p->asked && now->mono < p->retry)
+        || (p->retry_asked && now->mono < p->retry)
         || (p->rejected
             && now->mono - p->rejected
                < bog_policy_backoff(BOG_POLICY_FORCED_FIRST,
@@ -326,7 +326,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 
     p->rejected = now->mono;
     p->withheld = 1;
-    p->mature = 0;
+    p->give_old_until = 0;
 
     p->token.refresh = now->mono;
     p->token.refresh_wall = now->wall;
@@ -357,7 +357,7 @@ bog_policy_reload(bog_policy_t *p, const bog_time_t *now)
                                          now->mono)
                         : now->mono;
 
-    if (p->failures == 0 || p->asked || p->retry <= retry) {
+    if (p->failures == 0 || p->retry_asked || p->retry <= retry) {
         return 0;
     }
 

@@ -55,15 +55,16 @@ typedef struct {
 typedef struct {
     bog_times_t  token;
     bog_times_t  old;           /* the token before it */
-    int64_t      mature;        /* mono: the old token is given out until then,
-                                   while it is valid */
+    int64_t      give_old_until;
+                                /* mono: until then the old token is given
+                                   out, while it is valid */
 
     /* the last fetches */
     int64_t      retry;         /* mono: no fetch begins before */
     uint32_t     failures;      /* in a row */
     uint32_t     error;         /* bog_error_e of the last one */
     uint32_t     status;        /* its HTTP status, 0: none */
-    uint32_t     asked;         /* 1: the server sent Retry-After */
+    uint32_t     retry_asked;   /* 1: the server sent Retry-After */
     int64_t      reloaded;      /* mono: the last time that a reload allowed
                                    a fetch, 0: never */
 

@@ -27,7 +27,7 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
     ngx_pool_cleanup_t  *cln;
     ngx_http_bog_ctx_t  *ctx;
 
-    /* a context begins with its cleanup; subrequests have theirs in this pool */
+    /* a context begins with its cleanup; the pool has those of all requests */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 

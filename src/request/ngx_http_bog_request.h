@@ -69,8 +69,7 @@ struct ngx_http_bog_ctx_s {
     ngx_uint_t                retry_after;  /* seconds; 0: no 503 of ours */
 
     unsigned                  counted:NGX_HTTP_BOG_OFF;
-                                            /* as without a token, by
-                                               "bog_token" */
+                                            /* bit n: in metrics.without[n] */
     unsigned                  failed:1;     /* the hold has brought none */
 };
 
@@ -79,8 +78,8 @@ struct ngx_http_bog_ctx_s {
  * Returns the request's context, a new one where there is none yet, and looks
  * the token up, unless that was done in this event.  A token stays as long as
  * it is usable; where there is no other, one that the API has rejected is
- * taken.  With "bearer" it is for $bog_bearer_token.  Returns NULL in a location
- * without a source, and where memory is out.
+ * taken.  With "bearer" it is for $bog_bearer_token.  Returns NULL if the
+ * location has no source, or memory is out.
  */
 ngx_http_bog_ctx_t *ngx_http_bog_look_up(ngx_http_request_t *r,
     ngx_uint_t bearer);

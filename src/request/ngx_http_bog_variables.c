@@ -8,8 +8,8 @@
 
 
 /*
- * The variables $bog_*.  nginx calls a get handler when it needs the length of a
- * value, and again when it copies the value.  So a handler must only say what
+ * The variables $bog_*.  nginx calls a get handler when it needs the length of
+ * a value, and again when it copies the value.  So a handler must only say what
  * the context of the request says, which does not change within an event.
  */
 

@@ -219,7 +219,8 @@ ngx_http_bog_source_fetch_if_due(ngx_http_bog_source_t *source, bog_time_t *now)
 
     case NGX_BUSY:
 
-        /* another worker fetches: look again, as it may die */
+        /* another worker fetches, and may die; while requests wait,
+           ngx_http_bog_schedule() makes it 200 ms */
 
         next = ngx_min(source->record.lease.deadline,
                        now->mono + NGX_HTTP_BOG_RETRY);
@@ -503,10 +504,10 @@ ngx_http_bog_source_fetch(ngx_http_bog_source_t *source, bog_time_t *now)
 
     coming = ngx_http_bog_source_fetch_if_due(source, now);
 
-    /* a failure from here on is news to the waiter that comes next */
+    /* the waiter that comes next is told of failures after this one only */
 
     if (ngx_queue_empty(&source->waiters)) {
-        source->failures = source->record.failures;
+        source->seen_failures = source->record.total_failures;
     }
 
     return coming ? now->mono : bog_policy_next(&source->record.policy, now);
@@ -528,17 +529,19 @@ ngx_http_bog_source_wait(ngx_http_bog_source_t *source,
         ngx_http_bog_postpone_fetch(source);
     }
 
-    /* what was published before we ask to be woken does not wake us */
+    /* what was published before this call wakes nobody: look for it */
 
     ngx_http_bog_store_wait(source->account);
 
     if (source->slot->version != source->version
-        || source->failures != source->record.failures)
+        || source->seen_failures != source->record.total_failures)
     {
         ngx_http_bog_schedule(source, 1);
 
     } else {
-        ngx_http_bog_schedule(source, NGX_HTTP_BOG_RETRY);
+        /* 200 ms or less, as there is a waiter now */
+
+        ngx_http_bog_schedule(source, NGX_HTTP_BOG_WATCH);
     }
 }
 
@@ -583,14 +586,14 @@ ngx_http_bog_check_waiters(ngx_http_bog_source_t *source, bog_time_t *now)
     if (ngx_http_bog_source_token(source, now)) {
         rc = NGX_OK;
 
-    } else if (source->failures != source->record.failures) {
+    } else if (source->seen_failures != source->record.total_failures) {
         rc = NGX_ERROR;
 
     } else {
         return;
     }
 
-    source->failures = source->record.failures;
+    source->seen_failures = source->record.total_failures;
 
     next = bog_policy_next(&source->record.policy, now);
 
@@ -833,7 +836,7 @@ ngx_http_bog_publish_failure(ngx_http_bog_area_t *area, void *data)
         record->begin = fetch->addrs.list[fetch->addrs.first];
     }
 
-    record->failures++;
+    record->total_failures++;
     record->lease.pid = 0;
 
     return NGX_OK;

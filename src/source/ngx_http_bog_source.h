@@ -65,17 +65,20 @@ struct ngx_http_bog_source_s {
     ngx_event_t               timer;        /* for the next fetch, or to extend
                                                the lease */
     ngx_uint_t                lease;        /* its id, during a fetch */
-    int64_t                   pause;        /* mono: no fetch begins before; 0
-                                               if the last one here could run */
+    int64_t                   pause;        /* mono: no fetch begins before, as
+                                               the last one here could not run;
+                                               0: it could */
 
-    ngx_queue_t               postponed;    /* as too many fetches are under
-                                               way, */
-    ngx_queue_t              *queue;        /* in this queue, or NULL */
+    ngx_queue_t               postponed;    /* its link in a queue of sources
+                                               that may not fetch yet */
+    ngx_queue_t              *queue;        /* that queue, or NULL */
 
     ngx_queue_t               waiters;
     ngx_queue_t               waiting;      /* in the list of the sources that
                                                have waiters */
-    ngx_uint_t                failures;     /* that the waiters know of */
+    ngx_uint_t                seen_failures;
+                                            /* total failures that the waiters
+                                               have been told of */
 };
 
 
@@ -158,7 +161,7 @@ ngx_uint_t ngx_http_bog_source_rejected(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
 
 
-/* Within this floor: */
+/* for the files of this folder only */
 
 /* Copies the record from the store, if it has changed. */
 void ngx_http_bog_source_read(ngx_http_bog_source_t *source);

@@ -57,7 +57,7 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 
         /* without memory for a copy, an older token serves on */
 
-        if (token && token->number == source->record.token) {
+        if (token && token->number == source->record.number) {
             source->fresh = token;
         }
 
@@ -111,7 +111,7 @@ ngx_http_bog_source_read(ngx_http_bog_source_t *source)
                                               NULL, 0);
     source->fresh = NULL;
 
-    if (source->token && source->token->number == source->record.token) {
+    if (source->token && source->token->number == source->record.number) {
         ngx_http_bog_token_set_times(source->token, &source->record.policy);
     }
 }
@@ -131,8 +131,8 @@ ngx_http_bog_source_copy_tokens(ngx_http_bog_source_t *source)
 
     record = &source->record;
 
-    if (record->token == 0
-        || (source->token && source->token->number == record->token))
+    if (record->number == 0
+        || (source->token && source->token->number == record->number))
     {
         return;
     }
@@ -157,7 +157,7 @@ ngx_http_bog_source_copy_tokens(ngx_http_bog_source_t *source)
         ngx_http_bog_token_free(token);
     }
 
-    token->number = record->token;
+    token->number = record->number;
     token->len = record->len;
     ngx_memcpy(token->id, record->id, sizeof(token->id));
 
@@ -198,7 +198,7 @@ ngx_http_bog_token_copy_old(ngx_http_bog_source_t *source,
         return NULL;
     }
 
-    old->number = record->token - 1;
+    old->number = record->number - 1;
     old->len = record->old_len;
     ngx_memcpy(old->id, record->old_id, sizeof(old->id));
     ngx_memcpy(old->data, token->data + token->len, old->len);
@@ -262,6 +262,7 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
     bog_time_t             now;
+    ngx_atomic_uint_t      rejects;
     ngx_http_bog_slot_t   *slot;
     ngx_http_bog_token_t  *given;
 
@@ -274,13 +275,22 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     }
 
     slot = source->slot;
+    rejects = ngx_atomic_fetch_add(&slot->rejects, 1) + 1;
 
-    if ((ngx_atomic_fetch_add(&slot->rejects, 1) + 1 < NGX_HTTP_BOG_REJECTS
-         && slot->accepted == token->number
-         && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
-        || ngx_http_bog_store_update(source->account->zone,
-                                     ngx_http_bog_source_update_rejected, token)
-           != NGX_OK)
+    /* others are accepted with this token: it is not the token's fault */
+
+    if (rejects < NGX_HTTP_BOG_REJECTS
+        && slot->accepted == token->number
+        && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
+    {
+        return NGX_DECLINED;
+    }
+
+    /* bog_policy_rejected() decides what is given out instead, if anything */
+
+    if (ngx_http_bog_store_update(source->account->zone,
+                                  ngx_http_bog_source_update_rejected, token)
+        != NGX_OK)
     {
         return NGX_DECLINED;
     }
@@ -307,9 +317,9 @@ ngx_http_bog_source_update_rejected(ngx_http_bog_area_t *area, void *data)
 
     ngx_http_bog_now(&now);
 
-    if (token->number + 1 < record->token
+    if (token->number + 1 < record->number
         || !bog_policy_rejected(&record->policy, &now,
-                                token->number == record->token
+                                token->number == record->number
                                 ? BOG_TOKEN_CURRENT : BOG_TOKEN_OLD))
     {
         return NGX_DECLINED;
@@ -350,7 +360,7 @@ ngx_http_bog_source_update_accepted(ngx_http_bog_area_t *area, void *data)
 
     /* a rejected token may still be in the answer to an earlier request */
 
-    if (area->record.token != token->number
+    if (area->record.number != token->number
         || area->record.rejected == token->number)
     {
         return NGX_DECLINED;

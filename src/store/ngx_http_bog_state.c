@@ -286,7 +286,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
     (void) ngx_http_bog_store_read(account, &record, NULL, 0);
 
     ngx_http_bog_store_slot(account)->stored = account->state->hash
-                                               + record.token;
+                                               + record.number;
 
     left = record.policy.token.until - now.mono;
 
@@ -395,9 +395,9 @@ ngx_http_bog_state_write(ngx_http_bog_state_dir_t *dir, ngx_uint_t max)
 
         (void) ngx_http_bog_store_read(account, &record, NULL, 0);
 
-        if (record.token == 0
-            || slot->stored == state->hash + record.token
-            || (record.token == state->tried && now.mono < state->retry))
+        if (record.number == 0
+            || slot->stored == state->hash + record.number
+            || (record.number == state->tried && now.mono < state->retry))
         {
             continue;
         }
@@ -412,7 +412,7 @@ ngx_http_bog_state_write(ngx_http_bog_state_dir_t *dir, ngx_uint_t max)
             ngx_http_bog_state_write_file(fd, account, &record);
         }
 
-        state->tried = record.token;
+        state->tried = record.number;
         n++;
     }
 
@@ -543,7 +543,7 @@ ngx_http_bog_state_write_file(ngx_fd_t dir, ngx_http_bog_account_t *account,
     u_char                *token, *sealed;
     size_t                 size, len;
     ngx_int_t              rc;
-    bog_state_t            opened;
+    bog_state_t            plain;
     ngx_http_bog_state_t  *state;
 
     state = account->state;
@@ -561,13 +561,13 @@ ngx_http_bog_state_write_file(ngx_fd_t dir, ngx_http_bog_account_t *account,
     (void) ngx_http_bog_store_read(account, record, token,
                                    BOG_OAUTH_TOKEN_MAX);
 
-    opened.life.start = record->start;
-    opened.life.lifetime = record->lifetime;
-    opened.life.refresh = record->policy.token.refresh_wall;
-    opened.token = token;
-    opened.len = record->len;
+    plain.life.start = record->start;
+    plain.life.lifetime = record->lifetime;
+    plain.life.refresh = record->policy.token.refresh_wall;
+    plain.token = token;
+    plain.len = record->len;
 
-    len = bog_state_seal(sealed, &opened, &state->secret, account->digest);
+    len = bog_state_seal(sealed, &plain, &state->secret, account->digest);
 
     rc = len ? ngx_http_bog_state_replace_file(dir, account, sealed, len)
              : ngx_http_bog_state_failed(account, "encryption", 0);
@@ -578,7 +578,7 @@ ngx_http_bog_state_write_file(ngx_fd_t dir, ngx_http_bog_account_t *account,
         return;
     }
 
-    ngx_http_bog_store_slot(account)->stored = state->hash + record->token;
+    ngx_http_bog_store_slot(account)->stored = state->hash + record->number;
 
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
                   "token of client id \"%V\" was written to \"%V\"",

@@ -22,8 +22,8 @@
 
 
 /*
- * How often a process searches for an area to write to.  After so many tries,
- * in each of them a process must have been stopped.
+ * How often a process searches for an area to write to.  If it finds none in so
+ * many tries, a stopped process must hold each of them.
  */
 
 #define NGX_HTTP_BOG_TRIES  1000
@@ -355,7 +355,7 @@ ngx_http_bog_store_update_restore(ngx_http_bog_area_t *area, void *data)
 
     ngx_http_bog_now(&now);
 
-    if (record->token
+    if (record->number
         || !bog_policy_restore(&record->policy, restore->life, &now,
                                (int64_t) restore->account->max_lifetime,
                                (int64_t) restore->account->refresh_before))
@@ -382,7 +382,7 @@ ngx_http_bog_store_set_token(ngx_http_bog_area_t *area,
     ngx_memmove(area->token + token->len, area->token, record->len);
     ngx_memcpy(area->token, token->data, token->len);
 
-    record->token++;
+    record->number++;
     record->old_len = record->len;
     ngx_memcpy(record->old_id, record->id, sizeof(record->old_id));
 

@@ -74,7 +74,7 @@ typedef struct {
     bog_policy_t           policy;
     ngx_http_bog_lease_t   lease;
 
-    ngx_uint_t             token;           /* its number, 0: none so far */
+    ngx_uint_t             number;          /* of the token, 0: none so far */
     size_t                 len;
     u_char                 id[16];          /* of the token, hex */
     int64_t                start;           /* wall: of its life */
@@ -86,7 +86,7 @@ typedef struct {
 
     int64_t                obtained;        /* wall, 0: no token so far */
     ngx_http_bog_failed_t  failed;
-    ngx_uint_t             failures;        /* of all fetches so far */
+    ngx_uint_t             total_failures;  /* of all fetches so far */
     uint32_t               logged;          /* bog_error_e of the last one that
                                                nginx itself could log */
 
@@ -174,7 +174,8 @@ void ngx_http_bog_store_wait(ngx_http_bog_account_t *account);
 /*
  * A handler changes the area, a copy of the valid one, and returns NGX_OK; any
  * other value means that nothing is to be changed.  It may be called several
- * times for one change, so it sets nothing that it reads.  It must not wait,
+ * times for one change, so it must not depend on what an earlier call of it has
+ * written outside of the area.  It must not wait,
  * allocate or log.
  */
 typedef ngx_int_t (*ngx_http_bog_store_update_pt)(ngx_http_bog_area_t *area,

@@ -477,7 +477,7 @@ test_failure(void **state)
         assert_int_equal(p.error, row->error);
         assert_int_equal(p.status, row->status);
         assert_int_equal(p.withheld, 0);
-        assert_int_equal(p.asked, row->retry_after >= 0);
+        assert_int_equal(p.retry_asked, row->retry_after >= 0);
 
         assert_true(bog_policy_next(&p, &unit_start) == p.retry);
     }
@@ -902,7 +902,7 @@ test_repeated(void **state)
         assert_int_equal(p.failures, 0);
         assert_int_equal(p.error, BOG_ERROR_NONE);
         assert_int_equal(p.status, 0);
-        assert_int_equal(p.asked, 0);
+        assert_int_equal(p.retry_asked, 0);
         assert_int_equal(p.withheld, 0);
     }
 }

@@ -197,7 +197,7 @@ test_restore_same(void **data)
         /* what a fetch leaves behind is of no meaning any more */
 
         restored.retry = p.retry;
-        restored.mature = p.mature;
+        restored.give_old_until = p.give_old_until;
         assert_memory_equal(&restored, &p, sizeof(bog_policy_t));
     }
 }
