@@ -107,8 +107,9 @@ ngx_http_bog_look_up(ngx_http_request_t *r, ngx_uint_t bearer)
     ngx_http_bog_now(&now);
 
     if (!ngx_http_bog_token_usable(ctx, &now)) {
-        ngx_http_bog_set_token(ctx,
-                               ngx_http_bog_source_any_token(source, &now));
+        ngx_http_bog_set_token(ctx, ngx_http_bog_source_fresh(source, &now)
+                             ? source->fresh
+                             : ngx_http_bog_source_any_token(source, &now));
     }
 
     ctx->described = (bearer || ctx->sent == NULL) ? ctx->token : ctx->sent;

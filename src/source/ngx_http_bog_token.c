@@ -43,10 +43,6 @@ ngx_http_bog_source_token(ngx_http_bog_source_t *source, bog_time_t *now)
 {
     ngx_http_bog_token_t  *token;
 
-    if (ngx_http_bog_source_fresh(source, now)) {
-        return source->fresh;
-    }
-
     ngx_http_bog_source_read(source);
     ngx_http_bog_source_copy_tokens(source);
 
