@@ -586,6 +586,18 @@ for my $case (
                 proxy_pass http://127.0.0.1:%%PORT_1%%;
             }'],
 
+    ['error_page with a location that answers by itself' => '
+            location /broken {
+                bog_token off;
+                proxy_pass http://127.0.0.1:%%PORT_1%%/401;
+                proxy_intercept_errors on;
+                error_page 401 = @own;
+            }
+            location @own {
+                set $token $bog_bearer_token;
+                return 401;
+            }'],
+
     ['a token that the server {} reads' => '
             set $token $bog_bearer_token;
 

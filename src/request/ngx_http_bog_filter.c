@@ -51,6 +51,8 @@ ngx_http_bog_filter(ngx_http_request_t *r)
         && r->upstream->headers_in.status_n < NGX_HTTP_BAD_REQUEST
         && ngx_http_bog_source_accepted(ctx->source, ctx->sent))
     {
+        ctx->checked = r->upstream;
+
         return ngx_http_next_header_filter(r);
     }
 
@@ -126,7 +128,7 @@ ngx_http_bog_check_answer(void *data)
     r = ctx->request;
     u = r->upstream;
 
-    if (u == NULL || u == ctx->rejected_by || ctx->sent == NULL) {
+    if (u == NULL || u == ctx->checked || ctx->sent == NULL) {
         return;
     }
 
@@ -144,6 +146,7 @@ ngx_http_bog_check_answer(void *data)
     if (status < NGX_HTTP_BAD_REQUEST) {
 
         if (status) {
+            ctx->checked = u;
             ngx_http_bog_source_accept(source, ctx->sent);
         }
 
@@ -154,7 +157,7 @@ ngx_http_bog_check_answer(void *data)
         return;
     }
 
-    ctx->rejected_by = u;
+    ctx->checked = u;
 
     ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
 

@@ -15,7 +15,7 @@
 
 
 static ngx_http_bog_ctx_t *ngx_http_bog_create_ctx(ngx_http_request_t *r);
-static ngx_int_t ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx);
+static void ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx);
 static void ngx_http_bog_set_token(ngx_http_bog_ctx_t *ctx,
     ngx_http_bog_token_t *token);
 static void ngx_http_bog_ctx_cleanup(void *data);
@@ -56,13 +56,14 @@ ngx_http_bog_recover_ctx(ngx_http_request_t *r)
 
     ngx_http_bog_check_answer(ctx);
 
-    /* the new location has not read the token yet */
+    /* the new location has not read the token yet, nor sent a request */
 
+    ctx->checked = r->upstream;
     ctx->sent = NULL;
     ctx->looked_up = 0;
 
     if (r->post_action) {
-        (void) ngx_http_bog_check_at_end(ctx);
+        ngx_http_bog_check_at_end(ctx);
     }
 
     return ctx;
@@ -141,12 +142,16 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 
     ctx->request = r;
 
+    /* what an earlier location was answered says nothing of the token */
+
+    if (r->upstream && r->upstream->headers_in.status_n) {
+        ctx->checked = r->upstream;
+    }
+
     ngx_http_set_ctx(r, ctx, ngx_http_bog_module);
 
-    if ((r->post_action || r != r->main)
-        && ngx_http_bog_check_at_end(ctx) != NGX_OK)
-    {
-        return NULL;
+    if (r->post_action || r != r->main) {
+        ngx_http_bog_check_at_end(ctx);
     }
 
     return ctx;
@@ -155,23 +160,21 @@ ngx_http_bog_create_ctx(ngx_http_request_t *r)
 
 /*
  * The filter does not see all answers: a "post_action" sends no header, and the
- * slice filter, which is called before ours, lets no 401 pass.
+ * slice filter, which is called before ours, lets no 401 pass.  If there is no
+ * memory, such an answer is not checked.
  */
 
-static ngx_int_t
+static void
 ngx_http_bog_check_at_end(ngx_http_bog_ctx_t *ctx)
 {
     ngx_http_cleanup_t  *cln;
 
     cln = ngx_http_cleanup_add(ctx->request, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
+
+    if (cln) {
+        cln->handler = ngx_http_bog_check_answer;
+        cln->data = ctx;
     }
-
-    cln->handler = ngx_http_bog_check_answer;
-    cln->data = ctx;
-
-    return NGX_OK;
 }
 
 

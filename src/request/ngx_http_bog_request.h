@@ -65,7 +65,7 @@ struct ngx_http_bog_ctx_s {
     ngx_http_bog_hold_t      *hold;         /* the last one, or NULL */
     ngx_msec_t                held;         /* so far, in all holds */
 
-    ngx_http_upstream_t      *rejected_by;  /* its 401 was dealt with */
+    ngx_http_upstream_t      *checked;      /* the last one whose answer was */
     ngx_uint_t                retry_after;  /* seconds; 0: no 503 of ours */
 
     unsigned                  counted:NGX_HTTP_BOG_OFF;

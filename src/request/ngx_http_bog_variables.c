@@ -109,6 +109,7 @@ ngx_http_bog_description_variable(ngx_http_request_t *r,
 {
     u_char                *p, *last;
     int64_t                left;
+    ngx_str_t              state;
     bog_time_t             now;
     bog_policy_t          *policy;
     ngx_http_bog_ctx_t    *ctx;
@@ -119,6 +120,29 @@ ngx_http_bog_description_variable(ngx_http_request_t *r,
 
     ngx_http_bog_now(&now);
 
+    if (data == NGX_HTTP_BOG_STATE) {
+
+        if (ctx == NULL) {
+            ngx_str_set(&state, "off");
+
+        } else if (token == NULL) {
+            ngx_str_set(&state, "missing");
+
+        } else if (bog_times_refreshing(&token->times, &now)) {
+            ngx_str_set(&state, "refreshing");
+
+        } else {
+            ngx_str_set(&state, "valid");
+        }
+
+        return ngx_http_bog_set_value(v, state.data, state.len);
+    }
+
+    if (data == NGX_HTTP_BOG_ID) {
+        return token ? ngx_http_bog_set_value(v, token->id, sizeof(token->id))
+                     : ngx_http_bog_set_value(v, NULL, 0);
+    }
+
     p = ngx_pnalloc(r->pool, NGX_HTTP_BOG_DESCRIPTION_LEN);
     if (p == NULL) {
         return NGX_ERROR;
@@ -126,43 +150,15 @@ ngx_http_bog_description_variable(ngx_http_request_t *r,
 
     last = p;
 
-    switch (data) {
+    if (data == NGX_HTTP_BOG_EXPIRES && token) {
+        left = bog_times_left(&token->times, &now);
+        last = ngx_sprintf(p, "%L", ngx_max(left, 0) / 1000);
+    }
 
-    case NGX_HTTP_BOG_STATE:
-        if (ctx == NULL) {
-            last = ngx_sprintf(p, "off");
+    if (data == NGX_HTTP_BOG_ERROR && ctx) {
+        policy = &ctx->source->record.policy;
 
-        } else if (token == NULL) {
-            last = ngx_sprintf(p, "missing");
-
-        } else if (bog_times_refreshing(&token->times, &now)) {
-            last = ngx_sprintf(p, "refreshing");
-
-        } else {
-            last = ngx_sprintf(p, "valid");
-        }
-
-        break;
-
-    case NGX_HTTP_BOG_EXPIRES:
-        if (token) {
-            left = bog_times_left(&token->times, &now);
-            last = ngx_sprintf(p, "%L", ngx_max(left, 0) / 1000);
-        }
-
-        break;
-
-    case NGX_HTTP_BOG_ID:
-        if (token) {
-            last = ngx_cpymem(p, token->id, sizeof(token->id));
-        }
-
-        break;
-
-    default: /* NGX_HTTP_BOG_ERROR */
-        policy = ctx ? &ctx->source->record.policy : NULL;
-
-        if (policy && policy->error != BOG_ERROR_NONE) {
+        if (policy->error != BOG_ERROR_NONE) {
             last = ngx_http_bog_error_class(p, policy->error, policy->status);
         }
     }
