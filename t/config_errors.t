@@ -590,6 +590,12 @@ subtest 'settings that differ' => sub {
                                                'bog_read_timeout 20000ms;'),
           []);
     check('the default, said', $two->('bog_read_timeout 10s;', ''), []);
+
+    # nginx makes a full path of the first one
+    my $relative = 'bog_token_endpoint https://127.0.0.1:1/token;'
+                   . ' bog_ssl_trusted_certificate ' . '../' x 20 . "$path;";
+    check('the same relative path',
+          $two->($relative, $relative) =~ s/\Abog_token_endpoint.*\n//r, []);
 };
 
 

@@ -212,8 +212,14 @@ ngx_http_bog_account_set_tls(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 static ngx_ssl_t *
 ngx_http_bog_create_tls(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 {
-    ngx_ssl_t           *ssl;
-    ngx_pool_cleanup_t  *cln;
+    ngx_ssl_t                *ssl;
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_bog_loc_conf_t   conf;
+
+    /* nginx replaces relative paths, which are still to be compared */
+
+    conf = *blcf;
+    blcf = &conf;
 
     ssl = ngx_pcalloc(cf->pool, sizeof(ngx_ssl_t));
     if (ssl == NULL) {
