@@ -52,9 +52,13 @@ ngx_http_bog_answer_init(ngx_http_request_t *r)
     fetch->answer.retry_date = -1;
     fetch->answer.retry_delay = -1;
 
-    fetch->failure.error = BOG_ERROR_NONE;
-    fetch->failure.retry_after = -1;
-    fetch->fault = NULL;
+    /* a fetch that has timed out in this event keeps that failure */
+
+    if (!fetch->done.posted) {
+        fetch->failure.error = BOG_ERROR_NONE;
+        fetch->failure.retry_after = -1;
+        fetch->fault = NULL;
+    }
 
     r->state = 0;
 

@@ -365,6 +365,12 @@ ngx_http_bog_fetch_close(ngx_http_bog_fetch_t *fetch)
         r->count = 100;
 
         ngx_http_free_request(r, 0);
+
+        /* a cleanup of another module may have finalized the subrequest */
+
+        if (fetch->done.posted) {
+            ngx_delete_posted_event(&fetch->done);
+        }
     }
 
     c = fetch->connection;

@@ -427,6 +427,8 @@ ngx_http_bog_state_write(ngx_http_bog_state_dir_t *dir, ngx_uint_t max)
         (void) ngx_close_file(fd);
     }
 
+    ngx_http_bog_state_locked = 0;
+
     return (n == max) ? NGX_AGAIN : NGX_OK;
 }
 
@@ -478,7 +480,6 @@ ngx_http_bog_state_open_dir(ngx_http_bog_state_dir_t *dir,
     }
 
     if (flock(*fd, LOCK_EX|LOCK_NB) == 0) {
-        ngx_http_bog_state_locked = 0;
         return NGX_OK;
     }
 
