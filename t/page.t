@@ -36,7 +36,7 @@ my %id = (valid => 8282, failing => 8383, rejected => $long);
 my %bank = map { $_ => Bog::Bank->new } keys %id;
 
 $bank{valid}->answer(expires_in => 3000);
-$bank{failing}->queue({ expires_in => 60 });
+$bank{failing}->queue({ expires_in => 3000 });
 $bank{failing}->answer(status => 503, headers => [['Retry-After' => 300]],
                        body => '');
 $bank{rejected}->answer(status => 401,
@@ -44,6 +44,11 @@ $bank{rejected}->answer(status => 401,
 
 my $nginx = gateway();
 my $browser = Bog::Browser->new;
+
+# the API has the second token request made, the first token serves on
+$bank{failing}->wait_count(answered => 1);
+$bank{failing}->api_answer(status => 401, body => '');
+is(get($nginx->port, '/failing')->{status}, 401, 'the API says 401');
 
 ok($bank{failing}->wait_requests(2, 60), 'a refresh has failed');
 ok($bank{rejected}->wait_requests(1), 'credentials were rejected');
