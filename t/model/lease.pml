@@ -308,15 +308,14 @@ inline await()
 inline ask()
 {
 #ifndef POLL
-    if
-    :: HOLDS(me) -> waited = true
-    :: else
-    fi
+    waited = true
 #else
     skip
 #endif
 }
 
+
+/* only where requests wait */
 
 inline check_waiters()
 {
