@@ -307,15 +307,12 @@ inline await()
 
 inline ask()
 {
-#ifndef POLL
-    waited = true
-#else
-    skip
-#endif
+    if
+    :: HOLDS(me) -> waited = true
+    :: else
+    fi
 }
 
-
-/* only where requests wait */
 
 inline check_waiters()
 {
@@ -323,7 +320,9 @@ inline check_waiters()
     d_step { deliver() };
     ask()
 #else
+#ifndef POLL
     ask();
+#endif
     d_step { deliver() }
 #endif
 }
