@@ -555,10 +555,16 @@ subtest 'a failure for all' => sub {
 
     my $nginx = gateway($bank, 'location / { bog_wait_timeout 120s; %%PASS%% }');
 
+    ok($bank->wait_requests(1), 'the token is asked for');
+
+    # the next fetch comes later than the requests may wait
+
     parallel($nginx->port, 3, uri => '/', timeout => 120, on_sent => sub {
         is_soon(sub { source($nginx)->{held} }, 3, 'three wait');
-        $bank->release(status => 403);
+        $bank->release(status => 503, headers => [['Retry-After' => 200]]);
     });
+
+    is($bank->count, 1, 'one token request');
 
     is_soon(sub { my $s = source($nginx);
                   [$s->{holds}{failure}, $s->{without_token}{required}] },
