@@ -11,6 +11,7 @@ use Digest::SHA 'sha256_hex';
 use IO::Socket::INET;
 use JSON::PP ();
 use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Sys::Hostname;
 use Test::More;
 use Time::Local 'timegm';
 
@@ -165,24 +166,25 @@ subtest 'JSON' => sub {
     cmp_ok($since, '>=', $before, 'counted since the start');
     cmp_ok($time, '>=', $since, 'the time');
     cmp_ok($time, '<=', time, 'which has come');
+    is(delete $all->{host}, hostname(), 'the host');
     is_deeply($all, { reloads => 0 }, 'and that is all');
 
     my ($issued) = $bank->tokens;
     my $token = delete $source->{token};
 
     is($token->{id}, substr(sha256_hex($issued->{token}), 0, 16), 'the id');
-    near(seconds($token->{obtained}) - $since, 0, 30, 'obtained');
-    near(seconds($token->{expires}) - seconds($token->{obtained}), 1800, 1,
+    near(seconds($token->{obtained_at}) - $since, 0, 30, 'obtained');
+    near(seconds($token->{expires_at}) - seconds($token->{obtained_at}), 1800, 1,
          'expires');
     near($token->{age} + $token->{expires_in}, 1800, 1,
          'its age and what is left');
 
-    my $next = seconds(delete $source->{next_fetch});
+    my $next = seconds(delete $source->{next_fetch_at});
     my $in = delete $source->{next_fetch_in};
     cmp_ok($in, '>', 0, 'the next fetch is to come');
     cmp_ok($in, '<=', 1740, 'before the token ends');
     near($next - $time, $in, 1, 'at the time that is said');
-    is(delete $source->{last_success}, $token->{obtained},
+    is(delete $source->{last_success_at}, $token->{obtained_at},
        'the last success');
     cmp_ok(delete $source->{$_}, '<', 30, $_)
         for qw(fetch_seconds hold_seconds);
@@ -191,8 +193,10 @@ subtest 'JSON' => sub {
     is_deeply($source, {
         source               => '8282@127.0.0.1:' . $bank->port,
         client_id            => '8282',
+        server               => '127.0.0.1:' . $bank->port,
         endpoint             => $bank->url,
         scope                => '',
+        required             => JSON::PP::true,
         state                => 'valid',
         fetching             => JSON::PP::false,
         consecutive_failures => 0,
@@ -279,7 +283,8 @@ subtest 'names' => sub {
         location /1 { %%PASS%% }
         location /2 { bog_client_secret_file %%SECRET_wrong%%; %%PASS%% }
         location /3 { bog_token_param scope 'corp <&>"'; %%PASS%% }
-        location /4 { bog_token_param other 'c0nfidential&x'; %%PASS%% }
+        location /4 { bog_token optional; %%PASS%%
+                      bog_token_param other 'c0nfidential&x'; }
         location /5 { bog_client_id '<b>"&\\\'</b>#2@x'; %%PASS%% }
 END
     my $host = '127.0.0.1:' . $bank->port;
@@ -294,6 +299,8 @@ END
               'in JSON');
     is_deeply([map { $_->{client_id} } @sources], [(8282) x 4, $odd],
               'client ids');
+    is_deeply([map { !!$_->{required} } @sources],
+              [1, 1, 1, '', 1], 'one is optional');
     is_deeply([map { $_->{scope} } @sources],
               ['', '', 'corp+%3C%26%3E%22', '', ''], 'scopes');
 
@@ -351,9 +358,9 @@ subtest 'a failure in all its words' => sub {
 
     is($source->{state}, 'missing', 'no token');
     is($source->{token}, undef, 'nothing of one');
-    is($source->{last_success}, undef, 'no success');
+    is($source->{last_success_at}, undef, 'no success');
     cmp_ok(delete $failure->{age}, '<', 30, 'its age');
-    ok(seconds(delete $failure->{time}), 'its time');
+    ok(seconds(delete $failure->{failed_at}), 'its time');
     is_deeply($failure, { class => 'rejected', status => 401,
                           reason => 'the credentials were rejected',
                           error => '<i>\x22no\x5C\x20\x01' }, 'why');

@@ -62,6 +62,10 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
         return ngx_http_bog_account_create(cf, blcf, digest);
     }
 
+    if (blcf->token == NGX_HTTP_BOG_REQUIRED) {
+        account->required = 1;
+    }
+
     cmd = ngx_http_bog_module.commands;
 
     for ( ;; ) {
@@ -259,6 +263,7 @@ ngx_http_bog_account_create(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf,
     account->blcf = blcf;
     account->client_id = blcf->client_id->value;
     account->endpoint = blcf->endpoint;
+    account->required = (blcf->token == NGX_HTTP_BOG_REQUIRED);
 
     account->refresh_before = blcf->refresh_before;
     account->max_lifetime = blcf->max_lifetime;

@@ -104,6 +104,8 @@ struct ngx_http_bog_account_s {
     ngx_shm_zone_t                *zone;
     ngx_http_bog_state_t          *state;       /* NULL: no "bog_state_path" */
     ngx_http_bog_source_t         *source;
+
+    unsigned                       required:1;  /* by a location at least */
 };
 
 

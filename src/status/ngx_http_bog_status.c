@@ -23,7 +23,7 @@
 
 #define NGX_HTTP_BOG_CSP                                                      \
     "default-src 'none'; connect-src 'self'; "                                \
-    "script-src 'sha256-60DtPaiega/xORwBylSPMxxDPkYsi4by6N4BmEdMbVM='; "      \
+    "script-src 'sha256-ZKtdB29xtWHCx7WiyH0fJW5TRZdX5C0ZbySn8rG4ZoI='; "      \
     "style-src 'sha256-pLvkmQzg0SuJAR+GodEYlWEkb+qVMF3G0pKwHYNEetg='; "       \
     "img-src data:; frame-ancestors 'none'"
 

@@ -49,11 +49,12 @@ ngx_http_bog_json_write(ngx_http_bog_writer_t *w)
         "{\n"
         "  \"version\": \"" NGX_HTTP_BOG_VERSION "\",\n"
         "  \"nginx\": \"" NGINX_VERSION "\",\n"
+        "  \"host\": \"%V\",\n"
         "  \"time\": %s,\n"
         "  \"since\": %s,\n"
         "  \"reloads\": %ui,\n"
         "  \"sources\": [",
-        ngx_http_bog_json_time(now, w->now.wall),
+        &ngx_cycle->hostname, ngx_http_bog_json_time(now, w->now.wall),
         ngx_http_bog_json_time(since, (int64_t) ngx_http_bog_since * 1000),
         ngx_http_bog_reloads);
 
@@ -87,18 +88,22 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
     ngx_http_bog_status_print(w,
         "      \"source\": \"%V\",\n"
         "      \"client_id\": \"%V\",\n"
+        "      \"server\": \"%V\",\n"
         "      \"endpoint\": \"%V\",\n"
         "      \"scope\": \"%V\",\n"
+        "      \"required\": %s,\n"
         "      \"state\": \"%s\",\n",
-        &report->name, &report->client_id, &report->account->endpoint->url,
-        &report->account->scope, report->state);
+        &report->name, &report->client_id,
+        &report->account->endpoint->authority, &report->account->endpoint->url,
+        &report->account->scope, report->account->required ? "true" : "false",
+        report->state);
 
     if (report->valid) {
         ngx_http_bog_status_print(w,
             "      \"token\": {\n"
             "        \"id\": \"%*s\",\n"
-            "        \"obtained\": %s,\n"
-            "        \"expires\": %s,\n"
+            "        \"obtained_at\": %s,\n"
+            "        \"expires_at\": %s,\n"
             "        \"age\": %.3f,\n"
             "        \"expires_in\": %.3f\n"
             "      },\n",
@@ -113,9 +118,9 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
 
     ngx_http_bog_status_print(w,
         "      \"fetching\": %s,\n"
-        "      \"next_fetch\": %s,\n"
+        "      \"next_fetch_at\": %s,\n"
         "      \"next_fetch_in\": %.3f,\n"
-        "      \"last_success\": %s,\n"
+        "      \"last_success_at\": %s,\n"
         "      \"consecutive_failures\": %ui,\n",
         report->fetching ? "true" : "false",
         ngx_http_bog_json_time(next, report->next),
@@ -160,7 +165,7 @@ ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
     }
 
     ngx_http_bog_status_print(w,
-        "        \"time\": %s,\n"
+        "        \"failed_at\": %s,\n"
         "        \"age\": %.3f\n"
         "      },\n",
         ngx_http_bog_json_time(when, failed->wall),
