@@ -310,8 +310,12 @@ END
     is(scalar(grep { /^bog_source_info\{/ } keys %$metrics), 5,
        'five for Prometheus');
     is($metrics->{"bog_source_info{source=\"$quoted\@$host\",client_id="
-                  . "\"$quoted\",endpoint=\"${\ $bank->url }\",scope=\"\"}"},
+                  . "\"$quoted\",server=\"$host\",endpoint="
+                  . "\"${\ $bank->url }\",scope=\"\",required=\"true\"}"},
        1, 'quoted');
+    is_deeply([map { /^bog_source_info\{source="(.*?)".*,required="false"\}/ }
+               keys %$metrics], ["8282\@$host#4"],
+              'one is optional for Prometheus, too');
 
     unlike(join('', get($nginx->port, '/json')->{body}, %$metrics),
            qr/c0nfidential/, 'other parameters are not shown');

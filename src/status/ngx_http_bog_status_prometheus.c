@@ -65,7 +65,7 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
       NGX_HTTP_BOG_INFO, 0, NULL, NULL, 0 },
 
     { ngx_string("bog_token_valid"), "gauge",
-      "Whether there is a token that requests are given.",
+      "Whether there is a token for requests: 1 or 0.",
       NGX_HTTP_BOG_NUMBER,
       offsetof(ngx_http_bog_report_t, valid), NULL, NULL, 0 },
 
@@ -75,44 +75,44 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
       offsetof(ngx_http_bog_report_t, expires), NULL, NULL, 0 },
 
     { ngx_string("bog_next_fetch_timestamp_seconds"), "gauge",
-      "When the next token request is due.",
+      "When the next fetch of a token is due.",
       NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, next), NULL, NULL, 0 },
 
     { ngx_string("bog_fetching"), "gauge",
-      "Whether a token request is under way.",
+      "Whether a fetch is under way: 1 or 0.",
       NGX_HTTP_BOG_NUMBER,
       offsetof(ngx_http_bog_report_t, fetching), NULL, NULL, 0 },
 
     { ngx_string("bog_consecutive_failures"), "gauge",
-      "Token requests that have failed since the last one that did not.",
+      "Fetches that have failed since the last success.",
       NGX_HTTP_BOG_NUMBER,
       offsetof(ngx_http_bog_report_t, failures), NULL, NULL, 0 },
 
     { ngx_string("bog_last_success_timestamp_seconds"), "gauge",
-      "When a token was obtained last.",
+      "When a token was last obtained.",
       NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, record.obtained), NULL, NULL, 0 },
 
     { ngx_string("bog_last_failure_timestamp_seconds"), "gauge",
-      "When a token request failed last.",
+      "When a fetch last failed.",
       NGX_HTTP_BOG_TIME,
       offsetof(ngx_http_bog_report_t, record.failed.wall), NULL, NULL, 0 },
 
     { ngx_string("bog_fetches_total"), "counter",
-      "Token requests, by how they ended.",
+      "Fetches of a token, by how they ended.",
       NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, fetches), "result",
       ngx_http_bog_fetch_results, NGX_HTTP_BOG_FETCH_RESULTS },
 
     { ngx_string("bog_failures_total"), "counter",
-      "Token requests that failed, by the class of the failure.",
+      "Fetches that failed, by the class of the failure.",
       NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, failures), "class",
       ngx_http_bog_failure_classes, NGX_HTTP_BOG_CLASSES },
 
     { ngx_string("bog_fetch_duration_seconds"), "histogram",
-      "How long token requests took.",
+      "How long fetches took that succeeded or failed.",
       NGX_HTTP_BOG_HISTOGRAM,
       offsetof(ngx_http_bog_metrics_t, fetch_time), NULL, NULL, 0 },
 
@@ -122,7 +122,7 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
       offsetof(ngx_http_bog_report_t, held), NULL, NULL, 0 },
 
     { ngx_string("bog_holds_total"), "counter",
-      "Requests that waited for a token, by how that ended.",
+      "Requests that waited for a token, by how the wait ended.",
       NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, holds), "result",
       ngx_http_bog_hold_results, NGX_HTTP_BOG_HOLD_RESULTS },
@@ -133,18 +133,18 @@ static ngx_http_bog_metric_t  ngx_http_bog_metrics[] = {
       offsetof(ngx_http_bog_metrics_t, hold_time), NULL, NULL, 0 },
 
     { ngx_string("bog_requests_without_token_total"), "counter",
-      "Requests for which there was no token, by the location's bog_token.",
+      "Requests that found no token, by bog_token of the location.",
       NGX_HTTP_BOG_COUNTERS,
       offsetof(ngx_http_bog_metrics_t, without), "mode",
       ngx_http_bog_modes, NGX_HTTP_BOG_OFF },
 
     { ngx_string("bog_unauthorized_answers_total"), "counter",
-      "Answers 401 to requests that were sent with the token.",
+      "Answers of the API that reject the token, such as 401.",
       NGX_HTTP_BOG_COUNTER,
       offsetof(ngx_http_bog_metrics_t, unauthorized), NULL, NULL, 0 },
 
     { ngx_string("bog_rejected_tokens_total"), "counter",
-      "Tokens dropped for an answer 401.",
+      "Tokens replaced because the API rejected them.",
       NGX_HTTP_BOG_COUNTER,
       offsetof(ngx_http_bog_metrics_t, rejected), NULL, NULL, 0 },
 
@@ -177,12 +177,13 @@ ngx_http_bog_prometheus_write(ngx_http_bog_writer_t *w)
         "nginx=\"" NGINX_VERSION "\"} 1\n");
 
     ngx_http_bog_prometheus_head(w, "bog_start_time_seconds", "gauge",
-                                 "When counting began.");
+                                 "When counting began: at the start, or at an "
+                                 "upgrade of the binary.");
     ngx_http_bog_status_print(w, "bog_start_time_seconds %T\n",
                               ngx_http_bog_since);
 
     ngx_http_bog_prometheus_head(w, "bog_reloads_total", "counter",
-                                 "Configurations loaded since then.");
+                                 "Reloads since counting began.");
     ngx_http_bog_status_print(w, "bog_reloads_total %ui\n",
                               ngx_http_bog_reloads);
 
@@ -223,10 +224,12 @@ ngx_http_bog_prometheus_samples(ngx_http_bog_writer_t *w,
 
     case NGX_HTTP_BOG_INFO:
         ngx_http_bog_status_print(w,
-            "%V{source=\"%V\",client_id=\"%V\",endpoint=\"%V\",scope=\"%V\"}"
-            " 1\n",
-            name, source, &report->client_id, &report->account->endpoint->url,
-            &report->account->scope);
+            "%V{source=\"%V\",client_id=\"%V\",server=\"%V\",endpoint=\"%V\","
+            "scope=\"%V\",required=\"%s\"} 1\n",
+            name, source, &report->client_id,
+            &report->account->endpoint->authority,
+            &report->account->endpoint->url, &report->account->scope,
+            report->account->required ? "true" : "false");
         break;
 
     case NGX_HTTP_BOG_NUMBER:
