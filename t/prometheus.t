@@ -344,6 +344,64 @@ sub documented {
 }
 
 
+# What a query answers with: seconds, a number, or a number in a second.
+
+sub unit {
+    local ($_) = @_;
+
+    return 's' if /\btime\(\)|^histogram_quantile/;
+    return 'reqps' if /\brate\(/;
+    return 'number';
+}
+
+
+sub looks {
+    my $panels = shift;
+
+    my (%ids, %taken);
+
+    for my $panel (@$panels) {
+        my ($x, $y, $w, $h) = @{ $panel->{gridPos} }{qw(x y w h)};
+        my $defaults = $panel->{fieldConfig}{defaults};
+        my $unit = $defaults->{unit} // 'short';
+
+        $ids{$panel->{id}}++;
+
+        for my $at (map { my $row = $_; map { "$_,$row" } $x .. $x + $w - 1 }
+                    $y .. $y + $h - 1)
+        {
+            $taken{$at}++;
+        }
+
+        cmp_ok($x + $w, '<=', 24, "$panel->{title}: as wide as the page");
+        ok(length($panel->{description} // ''), 'it says what it shows');
+
+        is(join(' ', keys %{ { map { unit($_->{expr}) => 1 }
+                               @{ $panel->{targets} } } }),
+           $unit =~ /\A(?:short|none)\z/ ? 'number' : $unit,
+           'one axis, in its unit');
+    }
+
+    is(scalar(keys %ids), scalar(@$panels), 'each panel has its id');
+    is_deeply([grep { $taken{$_} > 1 } sort keys %taken], [],
+              'no panel is on another one');
+}
+
+
+# The variable of a source offers those of the gateways and clients chosen, so
+# queries need not have the client id.
+
+sub filtered {
+    my ($title, $expression) = @_;
+
+    my $per_source = $expression !~ /bog_(?:build_info|reloads_total|sources
+                                     |start_time_seconds)\b/x;
+
+    like($expression, qr/\{instance=~"\$instance"[,}]/, "$title: a gateway");
+    like($expression, qr/,source=~"\$source"\}/, 'a source') if $per_source;
+}
+
+
 # Some of its panels show what is not here.
 
 sub dashboard {
@@ -361,10 +419,12 @@ sub dashboard {
         my ($title, @all) = @$panel;
 
         for my $expression (@all) {
-            my $text = $expression =~ s/\$source\b/.*/gr
+            filtered($title, $expression);
+
+            my $text = $expression =~ s/\$(?:instance|source)\b/.*/gr
                                    =~ s/\$__rate_interval\b/1m/gr;
 
-            unlike($text, qr/\$/, "$title: no variable is left");
+            unlike($text, qr/\$/, 'no other variable is left');
 
             my $answer = $prometheus->api(query => query => $text);
 
@@ -379,12 +439,40 @@ sub dashboard {
 
     cmp_ok($n, '>=', 20, 'there are some');
     names_exist('grafana-dashboard.json');
+    looks($dashboard->{panels});
+    variables($dashboard->{templating}{list});
+}
 
-    my %variables = map { $_->{name} => $_->{type} }
-                    @{ $dashboard->{templating}{list} };
 
-    is_deeply(\%variables, { datasource => 'datasource', source => 'query' },
-              'its variables');
+# What Grafana asks for label_values(): the series with that label.
+
+sub variables {
+    my ($datasource, @variables) = @{ shift() };
+
+    is("$datasource->{name} $datasource->{type}", 'datasource datasource',
+       'Prometheus can be chosen');
+    is_deeply([map { $_->{name} } @variables], [qw(instance client_id source)],
+              'a gateway, a client and a source, too');
+
+    my $before = '';
+
+    for my $variable (@variables) {
+        my $name = $variable->{name};
+        my ($series, $label) = $variable->{query}{query}
+                               =~ /\Alabel_values\((.*), (\w+)\)\z/;
+
+        is($label, $name, "$name: its label");
+        is($series, 'bog_source_info' . ($before && "{$before}"),
+           'of those that are chosen before it');
+        ok(!exists $variable->{allValue}, '"All" means these');
+
+        $before .= ($before && ',') . "$name=~\"\$$name\"";
+        $series =~ s/\$\w+/.*/g;
+
+        cmp_ok(scalar(grep { exists $_->[0]{$label} }
+                      $prometheus->wait_samples($series)), '>', 0,
+               'Prometheus knows some');
+    }
 }
 
 
