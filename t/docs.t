@@ -9,11 +9,12 @@ use lib "$FindBin::Bin/lib";
 
 use File::Basename 'dirname';
 use File::Find 'find';
+use File::Temp;
 use Test::More;
 
 use Bog::CA;
 use Bog::Nginx;
-use Bog::Util 'slurp';
+use Bog::Util qw(slurp spew);
 
 my $root = "$FindBin::Bin/..";
 
@@ -245,20 +246,55 @@ subtest 'metrics' => sub {
 };
 
 
+# The severity of an alert is a word, or a template that looks at "required".
+
 subtest 'alerts' => sub {
     my $rules = slurp("$root/docs/examples/prometheus-alerts.yml");
 
-    my %rules = $rules =~ /- alert: (\w+)\n.*?severity: (\w+)\n/gs;
+    my %rules = $rules =~ /- alert: (\w+)\n.*?severity: (\S+)/gs;
+    s/\A[&*]severity\z/critical, or warning/ for values %rules;
+
     my %table = $text{'docs/operations.md'}
-                =~ /^\| `(Bog\w+)` \| (\w+) \|/mg;
+                =~ /^\| `(Bog\w+)` \| ([\w, ]+) \|/mg;
 
     is_deeply(\%table, \%rules, 'all of them, and no others');
+    is(scalar(() = $rules =~ /^ +(?:runbook_url:|annotations: \*)/mg),
+       scalar(keys %rules), 'each has a link');
+};
 
-    for my $link ($rules =~ /^\s+runbook: (\S+)$/mg) {
-        my ($page, $anchor) = split /#/, $link;
 
-        ok((grep { $_ eq $anchor } anchors($page)), $link);
+# The examples lead to docs/operations.md at an address that people replace
+# with their own, by the command in that page.
+
+my @with_links = qw(prometheus-alerts.yml grafana-dashboard.json);
+
+subtest 'links of the examples' => sub {
+    my ($command) = $text{'docs/operations.md'}
+        =~ /^ {4}(sed -i .*\\\n.*)$/m or die 'no command';
+    my ($old, $new) = $command =~ /'s\|([^|]+)\|([^|]+)\|'/;
+    my $dir = File::Temp->newdir;
+    my %before;
+
+    for my $file (@with_links) {
+        $before{$file} = slurp("$root/docs/examples/$file");
+        spew("$dir/$file", $before{$file});
+
+        my @links = $before{$file} =~ /(https?:[^\s"]+)/g;
+
+        cmp_ok(scalar(@links), '>=', 8, "$file: there are some");
+
+        for my $link (@links) {
+            my ($page, $anchor) = $link =~ /\A\Q$old\E(\w+\.md)#([\w-]+)\z/;
+
+            ok((grep { $_ eq ($anchor // '') } anchors('docs/'
+                . ($page // 'operations.md'))), $link);
+        }
     }
+
+    is(system("cd $dir && $command"), 0, 'the command of the page');
+
+    is(slurp("$dir/$_"), $before{$_} =~ s/\Q$old\E/$new/gr, "replaces all in $_")
+        for @with_links;
 };
 
 

@@ -63,6 +63,8 @@ sub gateway {
     my @locations = map { location($_, $_, $bank{$_}) }
                     qw(good failing rejecting);
 
+    $locations[1] =~ s/\}\s*\z/bog_token optional; }\n/;
+
     push @locations, map { location("odd$_", $odd[$_], $bank{odd}) } 0 .. $#odd;
 
     return Bog::Nginx->new(
@@ -289,18 +291,43 @@ sub alerts {
         is($code, 0, "promtool @$command[0, 1]") or diag($output);
     }
 
+    # each fires in a test, and does not in another one
+    my $tests = slurp("$examples/prometheus-alerts-test.yml");
+    my %fires = ('' => {}, exp_alerts => {});
+
+    $fires{$2 // ''}{$1} = 1 while $tests
+        =~ /- alertname: (\w+)\n\s+eval_time: \S+\n(?:\s+(exp_alerts))?/g;
+
+    my %names = map { $_ => 1 }
+                slurp("$examples/prometheus-alerts.yml") =~ /- alert: (\w+)/g;
+
+    is_deeply($fires{exp_alerts}, \%names, 'all are tested');
+    is_deeply($fires{''}, \%names, 'and the time before they fire');
+
     # as evaluated on the metrics of this nginx
     my @rules = $prometheus->rules;
 
     is(join("\n", map { "$_->{name}: $_->{lastError}" }
                   grep { $_->{health} ne 'ok' } @rules), '',
        scalar(@rules) . ' alerts can be evaluated');
-    cmp_ok(scalar(@rules), '>=', 8, 'there are some');
+    is(scalar(@rules), scalar(keys %names), 'these are all');
 
-    # for nobody can have a token from two of the banks
-    ok(wait_until { my %state = $prometheus->alerts;
-                    $state{BogTokenMissing} =~ /\A(?:pending|firing)\z/ },
-       'one is due');
+    # nobody can have a token from two of the banks
+    my @missing;
+
+    ok(wait_until { @missing = map { @{ $_->{alerts} } }
+                               grep { $_->{name} eq 'BogTokenMissing' }
+                               $prometheus->rules;
+                    @missing == 2 },
+       'one is due, for two sources');
+
+    is_deeply([sort map { join ' ', @{ $_->{labels} }{qw(client_id server
+                                    required severity)} } @missing],
+              [sort map { my $port = $bank{$_}->port;
+                          "$_ 127.0.0.1:$port " . ($_ eq 'failing'
+                              ? 'false warning' : 'true critical') }
+                    qw(failing rejecting)],
+              'a source that is optional gets nobody up');
     ok(wait_until { my %state = $prometheus->alerts;
                     $state{BogGatewayDown} eq 'inactive'
                     && $state{BogMetricsAbsent} eq 'inactive' },
