@@ -122,7 +122,7 @@ row("a refusal with \"$_->[0]\"",
         ['invalid_target', 400, 'http_400',
          'unexpected status, status: 400, error: "invalid_target"'],
         ['a\\nb \\"\\u10d0', 403, 'http_403',
-         'error: "a\x0Ab\x20\x22\xE1\x83\x90"'],
+         'error: "a\x0Ab \x22\xE1\x83\x90"'],
         ['e' x 65, 400, 'http_400', 'error: "' . 'e' x 64 . '"'],
         ['temporarily_unavailable', 503, 'http_503',
          'status: 503, error: "temporarily_unavailable"'];

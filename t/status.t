@@ -367,7 +367,7 @@ subtest 'a failure in all its words' => sub {
     ok(seconds(delete $failure->{failed_at}), 'its time');
     is_deeply($failure, { class => 'rejected', status => 401,
                           reason => 'the credentials were rejected',
-                          error => '<i>\x22no\x5C\x20\x01' }, 'why');
+                          error => '<i>\x22no\x5C \x01' }, 'why');
 
     $nginx->ends;
 };

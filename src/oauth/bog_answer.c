@@ -137,7 +137,7 @@ bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body, size_t len,
 
     for ( /* void */ ; p && *p; p++) {
 
-        plain = (*p > 0x20 && *p < 0x7f && strchr("\"'\\", *p) == NULL);
+        plain = (*p >= 0x20 && *p < 0x7f && strchr("\"'\\", *p) == NULL);
 
         size = snprintf(text, sizeof(text), plain ? "%c" : "\\x%02X",
                         (unsigned char) *p);

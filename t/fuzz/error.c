@@ -50,13 +50,13 @@ fuzz_code(const char *dst, size_t len, const char *error)
     while (p < last) {
         ch = (unsigned char) *p;
 
-        fuzz_assert(ch > 0x20 && ch < 0x7f && ch != '"' && ch != '\'');
+        fuzz_assert(ch >= 0x20 && ch < 0x7f && ch != '"' && ch != '\'');
 
         if (ch == '\\') {
             ch = fuzz_unescape(p, last);
 
             fuzz_assert(ch > 0);
-            fuzz_assert(ch <= 0x20 || ch >= 0x7f || strchr("\"'\\", ch));
+            fuzz_assert(ch < 0x20 || ch >= 0x7f || strchr("\"'\\", ch));
             p += 3;
         }
 
@@ -68,7 +68,7 @@ fuzz_code(const char *dst, size_t len, const char *error)
 
     if (*error) {
         ch = (unsigned char) *error;
-        need = (ch > 0x20 && ch < 0x7f && !strchr("\"'\\", ch)) ? 1 : 4;
+        need = (ch >= 0x20 && ch < 0x7f && !strchr("\"'\\", ch)) ? 1 : 4;
 
         fuzz_assert(len + need > BOG_OAUTH_ERROR_MAX);
     }

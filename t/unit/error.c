@@ -48,7 +48,10 @@ static unit_error_t  unit_errors[] = {
 
     /* escaped */
 
-    { "{'error':'a b'}", "a\\x20b" },
+    { "{'error':'Unable to find'}", "Unable to find" },
+    { "{'error':' '}", " " },
+    { "{'error':'\\u001f'}", "\\x1F" },
+    { "{'error':'\\u00a0'}", "\\xC2\\xA0" },
     { "{'error':'a\\'b'}", "a\\x22b" },
     { "{'error':'a\\u0027b'}", "a\\x27b" },
     { "{'error':'a\\\\b'}", "a\\x5Cb" },
@@ -69,7 +72,8 @@ static unit_error_t  unit_errors[] = {
     { "{'error':'" X60 "12\\n'}", X60 "12" },
     { "{'error':'" X60 "123\\n'}", X60 "123" },
     { "{'error':'" X60 "1234\\n'}", X60 "1234" },
-    { "{'error':'" X60 "123\\nabc'}", X60 "123" }
+    { "{'error':'" X60 "123\\nabc'}", X60 "123" },
+    { "{'error':'" X60 "123 b'}", X60 "123 " }
 };
 
 
