@@ -76,6 +76,40 @@ sub obtained {
 }
 
 
+# They tell merchants apart, in a log too, whether there is a token or not.
+
+subtest 'whose token' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, <<'END', http => <<'HTTP');
+        access_log %%DIR%%/who.log who;
+
+        location /one { return 200 "$bog_client_id $bog_source"; }
+        location /two { bog_client_id 8283; %%PASS%% bog_wait_timeout 100ms; }
+        location /file { }
+        location /to { rewrite ^ /two last; }
+        location /off { bog_token off; return 200 "$bog_client_id$bog_source"; }
+END
+        log_format who '$request_uri $status "$bog_client_id" "$bog_source"';
+HTTP
+    my $host = '127.0.0.1:' . $bank->port;
+
+    is(body($nginx, '/one'), "8282 8282\@$host", 'both');
+    is(body($nginx, '/off'), '', 'none');
+    is(get($nginx->port, $_)->{status}, 503, $_) for qw(/two /to);
+    is(body($nginx, '/file'), 'static', 'a file');
+
+    my $log = join '',
+        qq{/one 200 "8282" "8282\@$host"\n}, qq{/off 200 "-" "-"\n},
+        map({ qq{$_ 503 "8283" "8283\@$host"\n} } qw(/two /to)),
+        qq{/file 200 "8282" "8282\@$host"\n};
+
+    wait_until { slurp("$nginx->{dir}/who.log") eq $log };
+    is(slurp("$nginx->{dir}/who.log"), $log, 'the access log');
+};
+
+
 subtest 'valid, refreshing, missing, off' => sub {
     my $bank = bank();
     $bank->answer(hold => 1, expires_in => 10);

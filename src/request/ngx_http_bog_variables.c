@@ -33,6 +33,8 @@ static ngx_int_t ngx_http_bog_description_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_bog_account_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_bog_set_value(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
 
@@ -58,6 +60,13 @@ static ngx_http_variable_t  ngx_http_bog_vars[] = {
 
     { ngx_string("bog_hold_time"), NULL, ngx_http_bog_hold_time_variable,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("bog_client_id"), NULL, ngx_http_bog_account_variable,
+      offsetof(ngx_http_bog_account_t, client_id), NGX_HTTP_VAR_NOCACHEABLE,
+      0 },
+
+    { ngx_string("bog_source"), NULL, ngx_http_bog_account_variable,
+      offsetof(ngx_http_bog_account_t, name), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -187,6 +196,27 @@ ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
     last = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000);
 
     return ngx_http_bog_set_value(v, p, last - p);
+}
+
+
+/* A string of the account whose token this location sends. */
+
+static ngx_int_t
+ngx_http_bog_account_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                *value;
+    ngx_http_bog_loc_conf_t  *blcf;
+
+    blcf = ngx_http_get_module_loc_conf(r, ngx_http_bog_module);
+
+    if (blcf->source == NULL) {
+        return ngx_http_bog_set_value(v, NULL, 0);
+    }
+
+    value = (ngx_str_t *) ((u_char *) blcf->source->account + data);
+
+    return ngx_http_bog_set_value(v, value->data, value->len);
 }
 
 
