@@ -99,7 +99,8 @@ subtest 'a token that the bank has ended' => sub {
 
     my $line = qq(token "$id" of client id "8282" was rejected, it is replaced);
 
-    is(count_of($nginx, qr/\[warn\].*\Q$line\E/), 1, 'one line about it');
+    is(count_of($nginx, qr/\[warn\].*\Q$line\E, client: /), 1,
+       'one line about it, and nothing of what nginx does');
     is(count_of($nginx, qr/was rejected/), 1, 'and no other');
 
     $nginx->ends;

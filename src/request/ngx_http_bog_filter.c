@@ -119,7 +119,8 @@ ngx_http_bog_check_answer(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
-    char                   *outcome;
+    char                   *outcome, *action;
+    ngx_log_t              *log;
     ngx_uint_t              level, status;
     ngx_http_request_t     *r;
     ngx_http_upstream_t    *u;
@@ -180,10 +181,18 @@ ngx_http_bog_check_answer(void *data)
         outcome = "is kept";
     }
 
-    ngx_log_error(level, r->connection->log, 0,
+    /* nginx would add what it does with the request: "while reading ..." */
+
+    log = r->connection->log;
+    action = log->action;
+    log->action = NULL;
+
+    ngx_log_error(level, log, 0,
                   "token \"%*s\" of client id \"%V\" was rejected, it %s",
                   sizeof(ctx->sent->id), ctx->sent->id,
                   &source->account->client_id, outcome);
+
+    log->action = action;
 }
 
 

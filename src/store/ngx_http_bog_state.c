@@ -288,7 +288,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
     ngx_http_bog_store_slot(account)->stored = account->state->hash
                                                + record.number;
 
-    left = record.policy.token.until - now.mono;
+    left = bog_times_left(&record.policy.token, &now);
 
     ngx_log_error(NGX_LOG_NOTICE, log, 0,
                   "token of client id \"%V\" was read from \"%V\", "
