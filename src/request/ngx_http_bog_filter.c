@@ -18,6 +18,7 @@
 static ngx_int_t ngx_http_bog_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_add_retry_after(ngx_http_request_t *r,
     ngx_uint_t seconds);
+static void ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx);
 static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 
 
@@ -119,12 +120,9 @@ ngx_http_bog_check_answer(void *data)
 {
     ngx_http_bog_ctx_t *ctx = data;
 
-    char                   *outcome, *action;
-    ngx_log_t              *log;
-    ngx_uint_t              level, status;
-    ngx_http_request_t     *r;
-    ngx_http_upstream_t    *u;
-    ngx_http_bog_source_t  *source;
+    ngx_uint_t            status;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
 
     r = ctx->request;
     u = r->upstream;
@@ -141,24 +139,36 @@ ngx_http_bog_check_answer(void *data)
 
 #endif
 
-    source = ctx->source;
     status = u->headers_in.status_n;
 
     if (status < NGX_HTTP_BAD_REQUEST) {
 
         if (status) {
             ctx->checked = u;
-            ngx_http_bog_source_accept(source, ctx->sent);
+            ngx_http_bog_source_accept(ctx->source, ctx->sent);
         }
 
         return;
     }
 
-    if (status != NGX_HTTP_UNAUTHORIZED && !ngx_http_bog_invalid_token(u)) {
-        return;
+    if (status == NGX_HTTP_UNAUTHORIZED || ngx_http_bog_invalid_token(u)) {
+        ctx->checked = u;
+        ngx_http_bog_reject_token(ctx);
     }
+}
 
-    ctx->checked = u;
+
+/* Counts the answer, has the source decide about the token, and logs that. */
+
+static void
+ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx)
+{
+    char                   *outcome, *action;
+    ngx_log_t              *log;
+    ngx_uint_t              level;
+    ngx_http_bog_source_t  *source;
+
+    source = ctx->source;
 
     ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
 
@@ -183,7 +193,7 @@ ngx_http_bog_check_answer(void *data)
 
     /* nginx would add what it does with the request: "while reading ..." */
 
-    log = r->connection->log;
+    log = ctx->request->connection->log;
     action = log->action;
     log->action = NULL;
 
