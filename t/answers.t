@@ -9,9 +9,9 @@ use lib "$FindBin::Bin/lib";
 
 use Digest::SHA 'sha256_hex';
 use IO::Socket::INET;
+use List::Util 'max';
 use MIME::Base64 'encode_base64url';
 use POSIX ();
-use List::Util 'max';
 use Test::More;
 
 use Bog::Child;

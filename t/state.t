@@ -279,6 +279,29 @@ subtest 'it belongs to the user of the workers' => sub {
 };
 
 
+# The line counts to the end of the token, like $bog_token_expires, and not to
+# the last seconds, in which the token is not given out.
+
+subtest 'how long a stored token is valid' => sub {
+    my $bank = bank();
+    my %source = source($bank);
+    my $nginx = gateway($bank);
+
+    my $before = Time::HiRes::time();
+    put($nginx, file_of($nginx, %source), sealed(\%source, lifetime => 3000));
+    $nginx->start;
+
+    my $left = $nginx->wait_log(qr/ was read from .* valid for ([0-9]+)s/);
+    my $took = Time::HiRes::time() - $before;
+
+    cmp_ok($left, '<=', 2990, 'until it expires');
+    cmp_ok($left, '>=', int(2990 - $took - 1), 'to the second');
+
+    is($nginx->stop, 0, 'stops');
+    $nginx->clean_log;
+};
+
+
 subtest 'a start while the bank is down' => sub {
     my ($bank, $dies) = mortal_bank();
     my $nginx = gateway($bank, url => $bank->url('unix'), workers => 4,

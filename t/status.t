@@ -174,8 +174,8 @@ subtest 'JSON' => sub {
 
     is($token->{id}, substr(sha256_hex($issued->{token}), 0, 16), 'the id');
     near(seconds($token->{obtained_at}) - $since, 0, 30, 'obtained');
-    near(seconds($token->{expires_at}) - seconds($token->{obtained_at}), 1800, 1,
-         'expires');
+    near(seconds($token->{expires_at}) - seconds($token->{obtained_at}), 1800,
+         1, 'expires');
     near($token->{age} + $token->{expires_in}, 1800, 1,
          'its age and what is left');
 
