@@ -105,7 +105,7 @@ struct ngx_http_bog_account_s {
     ngx_http_bog_state_t          *state;       /* NULL: no "bog_state_path" */
     ngx_http_bog_source_t         *source;
 
-    unsigned                       required:1;  /* by a location at least */
+    unsigned                       required:1;  /* by at least one location */
 };
 
 

@@ -128,9 +128,9 @@ bog_answer_status_e bog_oauth_answer(bog_answer_t *answer, const char *body,
 
 /*
  * Writes the "error" code of an answer that has no token (RFC 6749, 5.2) to
- * dst, for a log line: quotes, backslashes and all but visible ASCII and blanks
- * become \xHH, and the rest is cut off.  Returns the length, 0 if there is no
- * code.  The pool is as with bog_oauth_answer().
+ * dst, for a log line.  Quotes, backslashes, control characters and bytes above
+ * ASCII become \xHH.  What has no room is cut off.  Returns the length, 0 if
+ * there is no code.  The pool is as with bog_oauth_answer().
  */
 size_t bog_oauth_error(char dst[BOG_OAUTH_ERROR_MAX], const char *body,
     size_t len, bog_pool_t *pool);

@@ -199,7 +199,7 @@ ngx_http_bog_hold_time_variable(ngx_http_request_t *r,
 }
 
 
-/* A string of the account whose token this location sends. */
+/* Gives a string of the account that the location uses. */
 
 static ngx_int_t
 ngx_http_bog_account_variable(ngx_http_request_t *r,
