@@ -116,24 +116,26 @@ row("a refusal with \"$_->[0]\"",
     http("$_->[1] Refused", ['Content-Type: application/json'],
          qq({"error":"$_->[0]","error_description":"$mark"})),
     $_->[2], log => $_->[3])
-    for ['invalid_client', 401, 'rejected', 'error: "invalid_client"'],
+    for ['invalid_client', 401, 'rejected', 'error "invalid_client"'],
         ['unauthorized_client', 400, 'rejected',
-         'error: "unauthorized_client"'],
-        ['invalid_client', 503, 'rejected', 'error: "invalid_client"'],
+         'error "unauthorized_client"'],
+        ['invalid_client', 503, 'rejected',
+         'failed: the credentials were rejected, status 503, '
+         . 'error "invalid_client"'],
         ['invalid_target', 400, 'http_400',
-         'unexpected status, status: 400, error: "invalid_target"'],
+         'failed: refused with status 400, error "invalid_target"'],
         ['a\\nb \\"\\u10d0', 403, 'http_403',
-         'error: "a\x0Ab \x22\xE1\x83\x90"'],
-        ['e' x 65, 400, 'http_400', 'error: "' . 'e' x 64 . '"'],
+         'error "a\x0Ab \x22\xE1\x83\x90"'],
+        ['e' x 65, 400, 'http_400', 'error "' . 'e' x 64 . '"'],
         ['temporarily_unavailable', 503, 'http_503',
-         'status: 503, error: "temporarily_unavailable"'];
+         'status 503, error "temporarily_unavailable"'];
 
 row('a refusal in HTML', http('401 Unauthorized', [], "<html>$mark</html>"),
     'rejected');
 row('a firewall in HTML', http('403 Forbidden', [], "<html>$mark</html>"),
     'http_403');
 row("a 200 with the error $_->[0]", body(qq({"error":"$_->[0]"})), $_->[1],
-    log => qq(status: 200, error: "$_->[0]"))
+    log => qq(status 200, error "$_->[0]"))
     for ['invalid_client', 'rejected'], ['server_error', 'http_200'];
 row('a refusal that ends early',
     http('401 Unauthorized', ['Content-Length: 500'], $mark), 'malformed');

@@ -297,8 +297,8 @@ for my $code (@codes) {
 
         my $line = $nginx->wait_log(qr/token request failed: (.*)/);
 
-        my $expected = 'the credentials were rejected, status: 401, '
-            . (defined $logged ? qq(error: "$logged", next try) : 'next try');
+        my $expected = 'the credentials were rejected, status 401, '
+            . (defined $logged ? qq(error "$logged", next try) : 'next try');
 
         is(substr($line, 0, length $expected), $expected, 'the line');
         unlike($nginx->log, qr/[^\x20-\x7e\n]/, 'nothing else than text');

@@ -366,7 +366,8 @@ subtest 'a failure in all its words' => sub {
     cmp_ok(delete $failure->{age}, '<', 30, 'its age');
     ok(seconds(delete $failure->{failed_at}), 'its time');
     is_deeply($failure, { class => 'rejected', status => 401,
-                          reason => 'the credentials were rejected',
+                          reason => 'the credentials were rejected, '
+                              . 'status 401, error "<i>\x22no\x5C \x01"',
                           error => '<i>\x22no\x5C \x01' }, 'why');
 
     $nginx->ends;

@@ -249,9 +249,7 @@ ngx_http_bog_create_tls(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
 
 #endif
 
-    if (ngx_http_bog_upstream_note_alerts(ssl) != NGX_OK
-        || ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK)
-    {
+    if (ngx_ssl_ciphers(cf, ssl, &blcf->ssl_ciphers, 0) != NGX_OK) {
         return NULL;
     }
 
@@ -272,6 +270,8 @@ ngx_http_bog_create_tls(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
     {
         return NULL;
     }
+
+    ngx_http_bog_upstream_watch_tls(ssl);
 
     return ssl;
 }

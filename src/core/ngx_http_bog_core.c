@@ -19,39 +19,29 @@ static void ngx_http_bog_pool_cleanup(void *data);
 
 /* by bog_error_e */
 
-static struct {
-    char  *name;
-    char  *reason;
-} ngx_http_bog_errors[] = {
-    { "", "" },
-    { "resolve", "the name could not be resolved" },
-    { "connect", "could not connect" },
-    { "tls", "TLS handshake failed" },
-    { "timeout", "timed out" },
-    { "http_", "unexpected status" },
-    { "rejected", "the credentials were rejected" },
-    { "malformed", "the answer is not valid HTTP or ended early" },
-    { "too_large", "the answer is too large" }
+static char  *ngx_http_bog_errors[] = {
+    "",
+    "resolve",
+    "connect",
+    "tls",
+    "timeout",
+    "http_",
+    "rejected",
+    "malformed",
+    "too_large"
 };
 
 
 u_char *
 ngx_http_bog_error_class(u_char *dst, uint32_t error, uint32_t status)
 {
-    dst = ngx_sprintf(dst, "%s", ngx_http_bog_errors[error].name);
+    dst = ngx_sprintf(dst, "%s", ngx_http_bog_errors[error]);
 
     if (error == BOG_ERROR_HTTP) {
         dst = ngx_sprintf(dst, "%uD", status);
     }
 
     return dst;
-}
-
-
-char *
-ngx_http_bog_error_reason(uint32_t error)
-{
-    return ngx_http_bog_errors[error].reason;
 }
 
 

@@ -42,9 +42,6 @@ int64_t ngx_http_bog_mono(void);
 u_char *ngx_http_bog_error_class(u_char *dst, uint32_t error,
     uint32_t status);
 
-/* Returns a bog_error_e in words, for the log. */
-char *ngx_http_bog_error_reason(uint32_t error);
-
 /*
  * Copies a string with a backslash before each quote and backslash: dst has
  * room for twice the length.  Returns its end.
@@ -88,6 +85,16 @@ ngx_http_bog_now(bog_time_t *now)
 #endif
 }
 
+
+/*
+ * Converts milliseconds for "%.3f".  An event may seem to be in the future, as
+ * the wall clock can be set back: the time since then is 0.
+ */
+static ngx_inline double
+ngx_http_bog_seconds(int64_t ms)
+{
+    return (double) ngx_max(ms, 0) / 1000;
+}
 
 /* Returns 1 if no process has that pid, whoever its user is. */
 static ngx_inline ngx_uint_t

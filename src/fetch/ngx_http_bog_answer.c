@@ -57,7 +57,6 @@ ngx_http_bog_answer_init(ngx_http_request_t *r)
     if (!fetch->done.posted) {
         fetch->failure.error = BOG_ERROR_NONE;
         fetch->failure.retry_after = -1;
-        fetch->fault = NULL;
     }
 
     r->state = 0;
@@ -74,6 +73,7 @@ ngx_http_bog_answer_init(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_bog_answer_status_line(ngx_http_request_t *r)
 {
+    char                   *fault;
     ngx_int_t               rc;
     ngx_http_upstream_t    *u;
     ngx_http_bog_fetch_t   *fetch;
@@ -90,14 +90,14 @@ ngx_http_bog_answer_status_line(ngx_http_request_t *r)
     }
 
     if (rc == NGX_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent no valid HTTP/1.x header");
 
         /* HTTP/2 begins with a SETTINGS frame for stream 0 */
 
-        if (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0) {
-            fetch->fault = "the server speaks HTTP/2 only";
-        }
+        fault = (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0)
+                ? "the server speaks HTTP/2 only"
+                : "the answer has no valid HTTP/1.x header";
+
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED, fault);
 
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
@@ -138,8 +138,8 @@ ngx_http_bog_answer_header(ngx_http_request_t *r)
         if (rc != NGX_OK
             || ngx_http_bog_answer_header_line(r, &fetch->answer) != NGX_OK)
         {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "token endpoint sent invalid header");
+            ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                    "the answer has an invalid header line");
             return NGX_HTTP_UPSTREAM_INVALID_HEADER;
         }
     }
@@ -265,8 +265,9 @@ ngx_http_bog_answer_header_done(ngx_http_request_t *r,
     status = answer->status.code;
 
     if (status < NGX_HTTP_CONTINUE) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent invalid status %ui", status);
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the answer has the invalid status %ui",
+                                status);
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
@@ -280,20 +281,21 @@ ngx_http_bog_answer_header_done(ngx_http_request_t *r,
     }
 
     if (answer->length != -1 && answer->is_chunked) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token endpoint sent both \"Content-Length\" and "
-                      "\"Transfer-Encoding\"");
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the answer has both \"Content-Length\" and "
+                                "\"Transfer-Encoding\"");
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
     if (answer->encoded) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        fetch->fault = "the answer has a \"Content-Encoding\"";
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the answer has a \"Content-Encoding\"");
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
     if (answer->length > BOG_OAUTH_ANSWER_MAX) {
-        fetch->failure.error = BOG_ERROR_TOO_LARGE;
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TOO_LARGE,
+                                "the answer is too large");
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
@@ -481,10 +483,8 @@ ngx_http_bog_answer_chunked_filter(ngx_http_request_t *r, u_char *p,
         return NGX_OK;
     }
 
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "token endpoint sent invalid chunked response");
-
-    fetch->failure.error = BOG_ERROR_MALFORMED;
+    ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                            "the answer has an invalid chunk");
 
     return NGX_ERROR;
 }
@@ -498,7 +498,8 @@ ngx_http_bog_answer_add(ngx_http_bog_fetch_t *fetch, u_char *p, size_t len)
     answer = &fetch->answer;
 
     if (len > BOG_OAUTH_ANSWER_MAX - answer->body_len) {
-        fetch->failure.error = BOG_ERROR_TOO_LARGE;
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TOO_LARGE,
+                                "the answer is too large");
         return NGX_ERROR;
     }
 

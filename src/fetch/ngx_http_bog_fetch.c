@@ -25,8 +25,10 @@ static void ngx_http_bog_fetch_shutdown_handler(ngx_event_t *rev);
 static void ngx_http_bog_fetch_timeout_handler(ngx_event_t *ev);
 static void ngx_http_bog_fetch_done_handler(ngx_event_t *ev);
 static void ngx_http_bog_fetch_close(ngx_http_bog_fetch_t *fetch);
-static u_char *ngx_http_bog_fetch_log_error(ngx_log_t *log, u_char *buf,
+static u_char *ngx_http_bog_fetch_log_handler(ngx_log_t *log, u_char *buf,
     size_t len);
+static void ngx_http_bog_fetch_log_writer(ngx_log_t *log, ngx_uint_t level,
+    u_char *buf, size_t len);
 
 
 static ngx_http_post_subrequest_t  ngx_http_bog_fetch_subrequest = {
@@ -58,22 +60,17 @@ ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     clcf = ngx_http_get_module_loc_conf((&account->ctx), ngx_http_core_module);
 
     fetch->log = *clcf->error_log;
-    fetch->log.handler = ngx_http_bog_fetch_log_error;
+    fetch->log.handler = ngx_http_bog_fetch_log_handler;
     fetch->log.data = &fetch->log_ctx;
     fetch->log.action = NULL;
 
     fetch->upstream_log = fetch->log;
-    fetch->upstream_log.action = "resolving token endpoint";
-
-    /* while fetches fail, nginx logs its own lines once for each class */
-
-    fetch->quiet = (record->policy.failures
-                    && record->policy.error == record->logged);
-
-    if (fetch->quiet && fetch->log.log_level < NGX_LOG_DEBUG_FIRST) {
-        fetch->upstream_log.log_level = ngx_min(fetch->log.log_level,
-                                                NGX_LOG_CRIT);
-    }
+    fetch->upstream_log.log_level = ngx_max(fetch->log.log_level,
+                                            NGX_LOG_INFO);
+    fetch->upstream_log.handler = NULL;
+    fetch->upstream_log.next = NULL;
+    fetch->upstream_log.writer = ngx_http_bog_fetch_log_writer;
+    fetch->upstream_log.wdata = fetch;
 
     fetch->timeout.handler = ngx_http_bog_fetch_timeout_handler;
     fetch->timeout.data = fetch;
@@ -137,7 +134,6 @@ ngx_http_bog_fetch_create_connection(ngx_http_bog_fetch_t *fetch)
     c->log_error = NGX_ERROR_ERR;
     c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
     fetch->log.connection = c->number;
-    log->connection = c->number;
 
     /* nothing in nginx prints, compares or looks up addresses of this family */
 
@@ -205,14 +201,19 @@ ngx_http_bog_fetch_send(ngx_http_bog_fetch_t *fetch)
 static ngx_http_request_t *
 ngx_http_bog_fetch_create_request(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t           level;
+    ngx_log_t            log;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     c = fetch->connection;
-    level = c->log->log_level;
+    log = *c->log;
 
     r = ngx_http_create_request(c);
+
+    /* nginx has set what is configured */
+
+    *c->log = log;
+
     if (r == NULL) {
         return NULL;
     }
@@ -221,10 +222,6 @@ ngx_http_bog_fetch_create_request(ngx_http_bog_fetch_t *fetch)
 
     c->data = r;
     c->pool = r->pool;
-
-    /* nginx has set the level that is configured */
-
-    c->log->log_level = level;
 
 #if (NGX_STAT_STUB)
 
@@ -310,7 +307,10 @@ ngx_http_bog_fetch_timeout_handler(ngx_event_t *ev)
     fetch = ev->data;
 
     if (!fetch->done.posted) {
-        fetch->failure.error = BOG_ERROR_TIMEOUT;
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TIMEOUT,
+                                "no complete answer in %.1f s",
+                                ngx_http_bog_seconds(ngx_current_msec
+                                                     - fetch->began));
         ngx_http_bog_fetch_finish(fetch);
     }
 }
@@ -390,11 +390,42 @@ ngx_http_bog_fetch_close(ngx_http_bog_fetch_t *fetch)
 }
 
 
+void
+ngx_http_bog_fetch_fail(ngx_http_bog_fetch_t *fetch, bog_error_e error,
+    const char *fmt, ...)
+{
+    u_char                 *p, *last;
+    va_list                 args;
+    ngx_http_bog_failed_t  *failed;
+
+    fetch->failure.error = error;
+
+    failed = &fetch->failed;
+
+    va_start(args, fmt);
+    last = ngx_vslprintf(failed->reason, failed->reason
+                         + sizeof(failed->reason), fmt, args);
+    va_end(args);
+
+    failed->reason_len = last - failed->reason;
+
+    /* a path or a name may have bytes that break a line or the JSON */
+
+    for (p = failed->reason; p < last; p++) {
+        if (*p < 0x20 || *p > 0x7e) {
+            *p = '?';
+        }
+    }
+}
+
+
 static u_char *
-ngx_http_bog_fetch_log_error(ngx_log_t *log, u_char *buf, size_t len)
+ngx_http_bog_fetch_log_handler(ngx_log_t *log, u_char *buf, size_t len)
 {
     u_char                *p;
     ngx_http_bog_fetch_t  *fetch;
+
+    fetch = log->data;
 
     if (log->action) {
         p = ngx_snprintf(buf, len, " while %s", log->action);
@@ -402,9 +433,59 @@ ngx_http_bog_fetch_log_error(ngx_log_t *log, u_char *buf, size_t len)
         buf = p;
     }
 
-    fetch = log->data;
+    p = ngx_snprintf(buf, len, ", client id: \"%V\", token endpoint: \"%V\"",
+                     &fetch->account->client_id,
+                     &fetch->account->endpoint->url);
 
-    return ngx_snprintf(buf, len, ", client id: \"%V\", token endpoint: "
-                        "\"%V\"", &fetch->account->client_id,
-                        &fetch->account->endpoint->url);
+    if (fetch->peer_len) {
+        len -= p - buf;
+        p = ngx_snprintf(p, len, ", upstream: \"%*s\"", fetch->peer_len,
+                         fetch->peer);
+    }
+
+    return p;
+}
+
+
+/*
+ * nginx logs what goes wrong with one server as an error, and does not know
+ * that the fetch may go on to another server.  Such a line becomes information
+ * here, and its text part of the reason if the fetch fails.
+ */
+
+static void
+ngx_http_bog_fetch_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf,
+    size_t len)
+{
+    u_char                *p, *last;
+    ngx_http_bog_fetch_t  *fetch;
+
+    fetch = log->wdata;
+
+    /* after "TIME [LEVEL] PID#TID: " */
+
+    last = buf + len - NGX_LINEFEED_SIZE;
+    p = ngx_strlchr(buf, last, '#');
+    p = p ? ngx_strlchr(p, last, ' ') : NULL;
+
+    if (p == NULL) {
+        return;
+    }
+
+    p++;
+
+    if (level <= NGX_LOG_ERR) {
+        fetch->detail_len = ngx_min(last - p, NGX_HTTP_BOG_DETAIL_MAX);
+        ngx_memcpy(fetch->detail, p, fetch->detail_len);
+    }
+
+    if (level > NGX_LOG_ALERT && level < NGX_LOG_INFO) {
+        level = NGX_LOG_INFO;
+    }
+
+    fetch->log.action = log->action;
+
+    ngx_log_error(level, &fetch->log, 0, "%*s", (size_t) (last - p), p);
+
+    fetch->log.action = NULL;
 }

@@ -16,6 +16,10 @@
 
 #define NGX_HTTP_BOG_HEADER_SIZE  16384
 
+/* what is kept of a line of nginx's log */
+
+#define NGX_HTTP_BOG_DETAIL_MAX   160
+
 
 typedef struct ngx_http_bog_fetch_s  ngx_http_bog_fetch_t;
 
@@ -61,7 +65,10 @@ typedef struct {
 struct ngx_http_bog_fetch_s {
     ngx_http_log_ctx_t         log_ctx;         /* must be the first */
     ngx_log_t                  log;             /* for our own lines */
-    ngx_log_t                  upstream_log;    /* for those of nginx */
+    ngx_log_t                  upstream_log;    /* for those of nginx, */
+    size_t                     detail_len;      /* and the last one that told
+                                                   of an error */
+    u_char                     detail[NGX_HTTP_BOG_DETAIL_MAX];
 
     ngx_http_bog_account_t    *account;
     ngx_http_bog_record_t      record;          /* when the fetch began */
@@ -85,6 +92,11 @@ struct ngx_http_bog_fetch_s {
 
     ngx_http_upstream_conf_t   conf;
     ngx_event_get_peer_pt      get_peer;        /* of the upstream {} */
+    size_t                     peer_len;        /* 0: none so far */
+    u_char                     peer[NGX_SOCKADDR_STRLEN];
+    ngx_msec_t                 peer_began;
+    int                        alert;           /* that the peer sent last */
+    int                        verify_depth;    /* of its wrong certificate */
     bog_pool_t                 pool;
     u_char                    *header;          /* of the answer, in the pool */
     u_char                    *body;            /* in the pool, too */
@@ -93,13 +105,8 @@ struct ngx_http_bog_fetch_s {
     /* the result; the token is in the pool */
 
     bog_failure_t              failure;         /* none: there is a token */
+    ngx_http_bog_failed_t      failed;          /* the failure in words */
     ngx_http_bog_new_token_t   token;
-    char                      *fault;           /* of the answer, or NULL */
-    char                       code[BOG_OAUTH_ERROR_MAX];
-    size_t                     code_len;        /* of the answer's "error" */
-
-    unsigned                   quiet:1;         /* nginx's lines are not
-                                                   logged */
 
     /*
      * The endpoint is not to blame: the worker exits, or it has no memory, no
@@ -123,6 +130,13 @@ ngx_http_bog_fetch_t *ngx_http_bog_fetch_start(ngx_http_bog_account_t *account,
     ngx_http_bog_record_t *record, ngx_http_bog_fetch_pt handler, void *data);
 
 /*
+ * Sets the failure, and the reason that the log and the status show: a sentence
+ * in the form of a log message, cut to the room that there is.
+ */
+void ngx_http_bog_fetch_fail(ngx_http_bog_fetch_t *fetch, bog_error_e error,
+    const char *fmt, ...);
+
+/*
  * Logs the result: as an error or notice if it differs from the one before,
  * else as information.  The next fetch is in "wait" milliseconds.
  */
@@ -136,10 +150,10 @@ ngx_int_t ngx_http_bog_upstream_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
 
 /*
- * Makes the connections of a TLS context remember the last alert that the
- * server has sent.
+ * Makes the connections of a TLS context tell their fetch of the server's
+ * alerts, and at which depth its certificates were found wrong.
  */
-ngx_int_t ngx_http_bog_upstream_note_alerts(ngx_ssl_t *ssl);
+void ngx_http_bog_upstream_watch_tls(ngx_ssl_t *ssl);
 
 
 /* The rest is for this floor only. */
@@ -153,8 +167,8 @@ ngx_int_t ngx_http_bog_upstream_note_alerts(ngx_ssl_t *ssl);
 
 /*
  * Looks up the endpoint's addresses, for fetch->addrs, and calls
- * ngx_http_bog_fetch_send(), perhaps at once, or sets fetch->failure and ends
- * the fetch.  If no name server answers, the addresses that worked last serve.
+ * ngx_http_bog_fetch_send(), perhaps at once, or calls ngx_http_bog_fetch_fail()
+ * and ends the fetch.  If no name server answers, the addresses that worked last serve.
  */
 void ngx_http_bog_resolve(ngx_http_bog_fetch_t *fetch);
 
@@ -183,8 +197,8 @@ void ngx_http_bog_upstream_start(ngx_http_request_t *r);
 ngx_int_t ngx_http_bog_answer_init(ngx_http_request_t *r);
 
 /*
- * Finds the token in the answer, for fetch->token, or sets fetch->failure and
- * fetch->fault.  The token is in the pool of the fetch.
+ * Finds the token in the answer, for fetch->token, or calls
+ * ngx_http_bog_fetch_fail().  The token is in the pool of the fetch.
  */
 void ngx_http_bog_result_read(ngx_http_bog_fetch_t *fetch);
 

@@ -488,8 +488,7 @@ ngx_http_bog_resolve_add_address(ngx_http_bog_fetch_t *fetch,
 static void
 ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch)
 {
-    ngx_uint_t   level;
-    const char  *reason;
+    const char  *text;
 
     ngx_http_bog_resolve_cancel(fetch);
 
@@ -497,29 +496,32 @@ ngx_http_bog_resolve_done(ngx_http_bog_fetch_t *fetch)
     fetch->connection->read->channel = 0;
 
     if (fetch->addrs.n == 0) {
-        level = fetch->record.addrs.n ? NGX_LOG_INFO : NGX_LOG_ERR;
+        text = (fetch->account->resolver
+                || fetch->lookup_error == NGX_RESOLVE_TIMEDOUT)
+               ? ngx_resolver_strerror(fetch->lookup_error)
+               : gai_strerror(fetch->lookup_error);
 
-        reason = (fetch->account->resolver
-                  || fetch->lookup_error == NGX_RESOLVE_TIMEDOUT)
-                 ? ngx_resolver_strerror(fetch->lookup_error)
-                 : gai_strerror(fetch->lookup_error);
-
-        ngx_log_error(level, &fetch->upstream_log, 0,
-                      "%V could not be resolved (%i: %s)",
-                      &fetch->account->endpoint->host, fetch->lookup_error,
-                      reason);
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_RESOLVE,
+                                "%V could not be resolved (%i: %s)",
+                                &fetch->account->endpoint->host,
+                                fetch->lookup_error, text);
 
         fetch->addrs = fetch->record.addrs;
+
+        if (fetch->addrs.n) {
+            ngx_log_error(NGX_LOG_INFO, &fetch->log, 0,
+                          "%*s, the addresses that worked last are used",
+                          fetch->failed.reason_len, fetch->failed.reason);
+        }
     }
 
     if (fetch->addrs.n) {
         fetch->aborted = 0;
+        fetch->failure.error = BOG_ERROR_NONE;
         ngx_http_bog_resolve_choose(fetch);
         ngx_http_bog_fetch_send(fetch);
         return;
     }
-
-    fetch->failure.error = BOG_ERROR_RESOLVE;
 
     /* if there is no descriptor, libc says only that it cannot resolve */
 

@@ -40,7 +40,8 @@ ngx_http_bog_result_read(ngx_http_bog_fetch_t *fetch)
     }
 
     if (!fetch->answer.complete) {
-        fetch->failure.error = BOG_ERROR_MALFORMED;
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the answer is not complete");
         return;
     }
 
@@ -93,7 +94,7 @@ ngx_http_bog_result_token(ngx_http_bog_fetch_t *fetch)
         ngx_http_bog_result_error(fetch);
         fetch->failure.retry_after = -1;
 
-        if (fetch->code_len) {
+        if (fetch->failed.code_len) {
             return;
         }
 
@@ -101,9 +102,10 @@ ngx_http_bog_result_token(ngx_http_bog_fetch_t *fetch)
     }
 
     if (status != BOG_ANSWER_OK) {
-        fetch->failure.error = (status == BOG_ANSWER_TOO_LARGE)
-                               ? BOG_ERROR_TOO_LARGE : BOG_ERROR_MALFORMED;
-        fetch->fault = ngx_http_bog_result_faults[status];
+        ngx_http_bog_fetch_fail(fetch, (status == BOG_ANSWER_TOO_LARGE)
+                                       ? BOG_ERROR_TOO_LARGE
+                                       : BOG_ERROR_MALFORMED,
+                                ngx_http_bog_result_faults[status]);
         return;
     }
 
@@ -132,7 +134,9 @@ ngx_http_bog_result_error(ngx_http_bog_fetch_t *fetch)
 {
     time_t                  now;
     ngx_str_t              *code;
+    ngx_uint_t              rejected;
     ngx_http_bog_answer_t  *answer;
+    ngx_http_bog_failed_t  *failed;
 
     static ngx_str_t  codes[] = {
         ngx_string("invalid_client"),
@@ -141,8 +145,8 @@ ngx_http_bog_result_error(ngx_http_bog_fetch_t *fetch)
     };
 
     answer = &fetch->answer;
+    failed = &fetch->failed;
 
-    fetch->failure.error = BOG_ERROR_HTTP;
     fetch->failure.status = (uint32_t) answer->status.code;
 
     if (answer->retry_delay != -1) {
@@ -155,19 +159,36 @@ ngx_http_bog_result_error(ngx_http_bog_fetch_t *fetch)
                                      * (int64_t) 1000;
     }
 
-    fetch->code_len = bog_oauth_error(fetch->code, (char *) fetch->body,
-                                      answer->body_len, &fetch->pool);
+    failed->code_len = bog_oauth_error((char *) failed->code,
+                                       (char *) fetch->body, answer->body_len,
+                                       &fetch->pool);
 
-    if (fetch->failure.status == NGX_HTTP_UNAUTHORIZED) {
-        fetch->failure.error = BOG_ERROR_REJECTED;
-    }
+    rejected = (answer->status.code == NGX_HTTP_UNAUTHORIZED);
 
     for (code = codes; code->len; code++) {
-        if (fetch->code_len == code->len
-            && ngx_memcmp(fetch->code, code->data, code->len) == 0)
+        if (failed->code_len == code->len
+            && ngx_memcmp(failed->code, code->data, code->len) == 0)
         {
-            fetch->failure.error = BOG_ERROR_REJECTED;
+            rejected = 1;
         }
+    }
+
+    if (failed->code_len) {
+        ngx_http_bog_fetch_fail(fetch, rejected ? BOG_ERROR_REJECTED
+                                                : BOG_ERROR_HTTP,
+                                "%s status %ui, error \"%*s\"",
+                                rejected ? "the credentials were rejected,"
+                                         : "refused with",
+                                answer->status.code, failed->code_len,
+                                failed->code);
+
+    } else if (rejected) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_REJECTED,
+                                "the credentials were rejected, status 401");
+
+    } else {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_HTTP,
+                                "unexpected status %ui", answer->status.code);
     }
 }
 
@@ -175,8 +196,6 @@ ngx_http_bog_result_error(ngx_http_bog_fetch_t *fetch)
 void
 ngx_http_bog_fetch_log_result(ngx_http_bog_fetch_t *fetch, int64_t wait)
 {
-    u_char        *p, *last;
-    u_char         reason[256];
     ngx_uint_t     level;
     bog_policy_t  *before;
 
@@ -194,26 +213,12 @@ ngx_http_bog_fetch_log_result(ngx_http_bog_fetch_t *fetch, int64_t wait)
         return;
     }
 
-    last = reason + sizeof(reason);
-
-    p = ngx_slprintf(reason, last, "%s",
-                     fetch->fault ? fetch->fault
-                          : ngx_http_bog_error_reason(fetch->failure.error));
-
-    if (fetch->failure.status) {
-        p = ngx_slprintf(p, last, ", status: %uD", fetch->failure.status);
-    }
-
-    if (fetch->code_len) {
-        p = ngx_slprintf(p, last, ", error: \"%*s\"", fetch->code_len,
-                         fetch->code);
-    }
-
     level = (before->error == fetch->failure.error
              && before->status == fetch->failure.status) ? NGX_LOG_INFO
                                                          : NGX_LOG_ERR;
 
     ngx_log_error(level, &fetch->log, 0,
                   "token request failed: %*s, next try in %L.%03Ls",
-                  (size_t) (p - reason), reason, wait / 1000, wait % 1000);
+                  fetch->failed.reason_len, fetch->failed.reason,
+                  wait / 1000, wait % 1000);
 }

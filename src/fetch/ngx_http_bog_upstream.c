@@ -32,19 +32,20 @@ static ngx_int_t ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc,
     void *data);
 static ngx_int_t ngx_http_bog_upstream_get_server(ngx_peer_connection_t *pc,
     void *data);
-static void ngx_http_bog_upstream_set_timeout(ngx_http_bog_fetch_t *fetch,
-    ngx_uint_t tries);
+static void ngx_http_bog_upstream_begin_peer(ngx_http_bog_fetch_t *fetch,
+    ngx_peer_connection_t *pc);
 static void ngx_http_bog_upstream_free_address(ngx_peer_connection_t *pc,
     void *data, ngx_uint_t state);
 static void ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r,
     ngx_int_t rc);
-static bog_error_e ngx_http_bog_upstream_error(ngx_http_upstream_t *u,
-    ngx_int_t rc);
-static void ngx_http_bog_upstream_ssl_info(const ngx_ssl_conn_t *ssl_conn,
-    int where, int ret);
-
-
-static int  ngx_http_bog_upstream_ssl_index = -1;
+static void ngx_http_bog_upstream_fail(ngx_http_bog_fetch_t *fetch,
+    ngx_http_upstream_t *u, ngx_int_t rc);
+static void ngx_http_bog_upstream_fail_tls(ngx_http_bog_fetch_t *fetch,
+    ngx_http_upstream_t *u, ngx_str_t *peer);
+static void ngx_http_bog_upstream_info_callback(
+    const ngx_ssl_conn_t *ssl_conn, int where, int ret);
+static int ngx_http_bog_upstream_verify_callback(int ok,
+    X509_STORE_CTX *store);
 
 
 void
@@ -205,15 +206,14 @@ ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc, void *data)
     ngx_http_bog_fetch_t  *fetch;
 
     fetch = data;
-
-    ngx_http_bog_upstream_set_timeout(fetch, pc->tries);
-
     given = fetch->account->endpoint->addr;
 
     if (given) {
         pc->sockaddr = given->sockaddr;
         pc->socklen = given->socklen;
         pc->name = &given->name;
+
+        ngx_http_bog_upstream_begin_peer(fetch, pc);
 
         return NGX_OK;
     }
@@ -239,6 +239,8 @@ ngx_http_bog_upstream_get_address(ngx_peer_connection_t *pc, void *data)
     pc->name->len = ngx_sock_ntop(pc->sockaddr, pc->socklen, pc->name->data,
                                   NGX_SOCKADDR_STRLEN, 1);
 
+    ngx_http_bog_upstream_begin_peer(fetch, pc);
+
     return NGX_OK;
 }
 
@@ -255,9 +257,11 @@ ngx_http_bog_upstream_get_server(ngx_peer_connection_t *pc, void *data)
                                  - offsetof(ngx_http_upstream_t, peer));
     fetch = ngx_http_bog_fetch_of((ngx_http_request_t *) u->input_filter_ctx);
 
-    ngx_http_bog_upstream_set_timeout(fetch, pc->tries);
-
     rc = fetch->get_peer(pc, data);
+
+    if (rc == NGX_OK || rc == NGX_DONE) {
+        ngx_http_bog_upstream_begin_peer(fetch, pc);
+    }
 
     if (rc != NGX_DONE || pc->connection == NULL || !u->ssl) {
         return rc;
@@ -286,17 +290,24 @@ ngx_http_bog_upstream_get_server(ngx_peer_connection_t *pc, void *data)
 }
 
 
-/* A server that does not answer leaves time for those after it. */
-
 static void
-ngx_http_bog_upstream_set_timeout(ngx_http_bog_fetch_t *fetch,
-    ngx_uint_t tries)
+ngx_http_bog_upstream_begin_peer(ngx_http_bog_fetch_t *fetch,
+    ngx_peer_connection_t *pc)
 {
     ngx_msec_t  timeout;
 
+    fetch->peer_len = ngx_min(pc->name->len, sizeof(fetch->peer));
+    ngx_memcpy(fetch->peer, pc->name->data, fetch->peer_len);
+
+    fetch->peer_began = ngx_current_msec;
+    fetch->detail_len = 0;
+    fetch->alert = 0;
+
+    /* a server that does not answer leaves time for those after it */
+
     timeout = fetch->account->upstream.connect_timeout;
 
-    fetch->conf.connect_timeout = ngx_max(timeout / ngx_max(tries, 1),
+    fetch->conf.connect_timeout = ngx_max(timeout / ngx_max(pc->tries, 1),
                               ngx_min(timeout, NGX_HTTP_BOG_CONNECT_TIMEOUT));
 }
 
@@ -350,7 +361,7 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         return;
     }
 
-    fetch->failure.error = ngx_http_bog_upstream_error(u, rc);
+    ngx_http_bog_upstream_fail(fetch, u, rc);
 
     if (rc != NGX_HTTP_INTERNAL_SERVER_ERROR || u->peer.connection) {
         return;
@@ -367,77 +378,137 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 }
 
 
-static bog_error_e
-ngx_http_bog_upstream_error(ngx_http_upstream_t *u, ngx_int_t rc)
+static void
+ngx_http_bog_upstream_fail(ngx_http_bog_fetch_t *fetch, ngx_http_upstream_t *u,
+    ngx_int_t rc)
 {
-    uintptr_t          alert;
+    char              *when;
+    ngx_str_t          peer;
     ngx_connection_t  *c;
-
-    if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
-        return BOG_ERROR_TIMEOUT;
-    }
 
     c = u->peer.connection;
 
-    if (c && c->ssl) {
+    peer.len = fetch->peer_len;
+    peer.data = fetch->peer;
 
-        if (!u->request_sent) {
-            return BOG_ERROR_TLS;
-        }
-
-        /*
-         * In TLS 1.3 a server may reject our certificate after the request was
-         * sent.  nginx and OpenSSL take this for an end like any other.
-         */
-
-        alert = (uintptr_t) SSL_get_ex_data(c->ssl->connection,
-                                            ngx_http_bog_upstream_ssl_index);
-
-        if (alert >= NGX_HTTP_BOG_TLS_FATAL
-            && u->buffer.last == u->buffer.start)
-        {
-            return BOG_ERROR_TLS;
-        }
+    if (peer.len == 0) {
+        peer = fetch->account->endpoint->authority;
     }
 
-    if (!u->request_sent) {
-        return BOG_ERROR_CONNECT;
+    if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
+        when = u->request_sent ? "to the token request"
+                               : (c && c->ssl) ? "in the TLS handshake"
+                                               : "while connecting";
+
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TIMEOUT,
+                                "no answer from %V in %.1f s %s", &peer,
+                                ngx_http_bog_seconds(ngx_current_msec
+                                                     - fetch->peer_began),
+                                when);
+
+    /*
+     * In TLS 1.3 a server may reject our certificate after the request was
+     * sent.  nginx and OpenSSL take this for an end like any other.
+     */
+
+    } else if (c && c->ssl
+               && (!u->request_sent
+                   || (fetch->alert >= NGX_HTTP_BOG_TLS_FATAL
+                       && u->buffer.last == u->buffer.start)))
+    {
+        ngx_http_bog_upstream_fail_tls(fetch, u, &peer);
+
+    } else if (!u->request_sent) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_CONNECT,
+                                "could not connect to %V: %*s", &peer,
+                                fetch->detail_len, fetch->detail);
+
+    } else if (u->buffer.last == u->buffer.end) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TOO_LARGE,
+                                "the header of the answer is too large");
+
+    } else {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "no complete answer from %V: %*s", &peer,
+                                fetch->detail_len, fetch->detail);
     }
-
-    return (u->buffer.last == u->buffer.end) ? BOG_ERROR_TOO_LARGE
-                                             : BOG_ERROR_MALFORMED;
-}
-
-
-ngx_int_t
-ngx_http_bog_upstream_note_alerts(ngx_ssl_t *ssl)
-{
-    if (ngx_http_bog_upstream_ssl_index == -1) {
-        ngx_http_bog_upstream_ssl_index = SSL_get_ex_new_index(0, NULL, NULL,
-                                                               NULL, NULL);
-    }
-
-    if (ngx_http_bog_upstream_ssl_index == -1) {
-        ngx_ssl_error(NGX_LOG_EMERG, ssl->log, 0,
-                      "SSL_get_ex_new_index() failed");
-        return NGX_ERROR;
-    }
-
-    /* nginx's own callback is of use to servers only */
-
-    SSL_CTX_set_info_callback(ssl->ctx, ngx_http_bog_upstream_ssl_info);
-
-    return NGX_OK;
 }
 
 
 static void
-ngx_http_bog_upstream_ssl_info(const ngx_ssl_conn_t *ssl_conn, int where,
+ngx_http_bog_upstream_fail_tls(ngx_http_bog_fetch_t *fetch,
+    ngx_http_upstream_t *u, ngx_str_t *peer)
+{
+    long  error;
+
+    error = u->conf->ssl_verify
+            ? SSL_get_verify_result(u->peer.connection->ssl->connection)
+            : X509_V_OK;
+
+    if (error != X509_V_OK) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,
+                                "TLS handshake with %V failed: "
+                                "%s (error %l at depth %d)", peer,
+                                X509_verify_cert_error_string(error), error,
+                                fetch->verify_depth);
+
+    } else if (fetch->alert >= NGX_HTTP_BOG_TLS_FATAL) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,
+                                "TLS handshake with %V failed: "
+                                "the server sent the alert \"%s\"", peer,
+                                SSL_alert_desc_string_long(fetch->alert));
+
+    } else {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,
+                                "TLS handshake with %V failed: %*s", peer,
+                                fetch->detail_len, fetch->detail);
+    }
+}
+
+
+void
+ngx_http_bog_upstream_watch_tls(ngx_ssl_t *ssl)
+{
+    /* nginx's own callbacks are of use to servers, and for debugging */
+
+    SSL_CTX_set_info_callback(ssl->ctx, ngx_http_bog_upstream_info_callback);
+
+    SSL_CTX_set_verify(ssl->ctx, SSL_CTX_get_verify_mode(ssl->ctx),
+                       ngx_http_bog_upstream_verify_callback);
+}
+
+
+static void
+ngx_http_bog_upstream_info_callback(const ngx_ssl_conn_t *ssl_conn, int where,
     int ret)
 {
+    ngx_connection_t      *c;
+    ngx_http_bog_fetch_t  *fetch;
+
     if (where == SSL_CB_READ_ALERT) {
-        (void) SSL_set_ex_data((ngx_ssl_conn_t *) ssl_conn,
-                               ngx_http_bog_upstream_ssl_index,
-                               (void *) (uintptr_t) ret);
+        c = ngx_ssl_get_connection((ngx_ssl_conn_t *) ssl_conn);
+        fetch = (ngx_http_bog_fetch_t *) c->log->data;
+        fetch->alert = ret;
     }
+}
+
+
+/* The first error ends the verification, and nginx the connection. */
+
+static int
+ngx_http_bog_upstream_verify_callback(int ok, X509_STORE_CTX *store)
+{
+    ngx_connection_t      *c;
+    ngx_ssl_conn_t        *ssl_conn;
+    ngx_http_bog_fetch_t  *fetch;
+
+    if (!ok) {
+        ssl_conn = X509_STORE_CTX_get_ex_data(store,
+                                       SSL_get_ex_data_X509_STORE_CTX_idx());
+        c = ngx_ssl_get_connection(ssl_conn);
+        fetch = (ngx_http_bog_fetch_t *) c->log->data;
+        fetch->verify_depth = X509_STORE_CTX_get_error_depth(store);
+    }
+
+    return ok;
 }

@@ -340,8 +340,8 @@ ngx_http_bog_publish(ngx_http_bog_source_t *source,
             return;
         }
 
-        fetch->failure.error = BOG_ERROR_MALFORMED;
-        fetch->fault = "the token had expired when it came";
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the token had expired when it came");
     }
 
     (void) ngx_http_bog_store_update(zone, ngx_http_bog_publish_failure, fetch);
@@ -819,18 +819,12 @@ ngx_http_bog_publish_failure(ngx_http_bog_area_t *area, void *data)
     bog_policy_failure(&record->policy, &now, &fetch->failure,
                        (uint32_t) ngx_random());
 
-    if (!fetch->quiet) {
-        record->logged = fetch->failure.error;
-    }
-
     failed = &record->failed;
 
+    *failed = fetch->failed;
     failed->wall = now.wall;
     failed->error = fetch->failure.error;
     failed->status = fetch->failure.status;
-    failed->len = fetch->code_len;
-
-    ngx_memcpy(failed->code, fetch->code, fetch->code_len);
 
     if (fetch->addrs.n) {
         record->begin = fetch->addrs.list[fetch->addrs.first];

@@ -86,15 +86,4 @@ char *ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 void ngx_http_bog_status_print(ngx_http_bog_writer_t *w, const char *fmt, ...);
 
 
-/*
- * Converts milliseconds for "%.3f".  An event may seem to be in the future, as
- * the wall clock can be set back: the time since then is 0.
- */
-static ngx_inline double
-ngx_http_bog_seconds(int64_t ms)
-{
-    return (double) ngx_max(ms, 0) / 1000;
-}
-
-
 #endif /* _NGX_HTTP_BOG_STATUS_H_INCLUDED_ */

@@ -134,6 +134,7 @@ ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
 {
     u_char  *p, class[NGX_HTTP_BOG_CLASS_LEN];
     u_char   error[2 * BOG_OAUTH_ERROR_MAX], when[NGX_HTTP_BOG_JSON_TIME];
+    u_char  *end, reason[2 * NGX_HTTP_BOG_REASON_MAX];
 
     if (failed->wall == 0) {
         ngx_http_bog_status_print(w, "      \"last_failure\": null,\n");
@@ -141,12 +142,13 @@ ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
     }
 
     p = ngx_http_bog_error_class(class, failed->error, failed->status);
+    end = ngx_http_bog_quote(reason, failed->reason, failed->reason_len);
 
     ngx_http_bog_status_print(w,
         "      \"last_failure\": {\n"
         "        \"class\": \"%*s\",\n"
-        "        \"reason\": \"%s\",\n",
-        (size_t) (p - class), class, ngx_http_bog_error_reason(failed->error));
+        "        \"reason\": \"%*s\",\n",
+        (size_t) (p - class), class, (size_t) (end - reason), reason);
 
     if (failed->status) {
         ngx_http_bog_status_print(w, "        \"status\": %uD,\n",
@@ -155,8 +157,8 @@ ngx_http_bog_json_failure(ngx_http_bog_writer_t *w,
         ngx_http_bog_status_print(w, "        \"status\": null,\n");
     }
 
-    if (failed->len) {
-        p = ngx_http_bog_quote(error, failed->code, failed->len);
+    if (failed->code_len) {
+        p = ngx_http_bog_quote(error, failed->code, failed->code_len);
 
         ngx_http_bog_status_print(w, "        \"error\": \"%*s\",\n",
                                   (size_t) (p - error), error);

@@ -32,6 +32,8 @@
 
 #define NGX_HTTP_BOG_ADDRS  16
 
+#define NGX_HTTP_BOG_REASON_MAX  352
+
 
 /* the right to fetch */
 
@@ -64,9 +66,10 @@ typedef struct {
     int64_t                wall;            /* 0: no fetch has failed */
     uint32_t               error;           /* bog_error_e */
     uint32_t               status;          /* of HTTP, 0: none */
-    size_t                 len;
+    size_t                 code_len;        /* "error" of the answer */
     u_char                 code[BOG_OAUTH_ERROR_MAX];
-                                            /* "error" of the answer */
+    size_t                 reason_len;      /* in words */
+    u_char                 reason[NGX_HTTP_BOG_REASON_MAX];
 } ngx_http_bog_failed_t;
 
 
@@ -87,8 +90,6 @@ typedef struct {
     int64_t                obtained;        /* wall, 0: no token so far */
     ngx_http_bog_failed_t  failed;
     ngx_uint_t             total_failures;  /* of all fetches so far */
-    uint32_t               logged;          /* bog_error_e of the last one that
-                                               nginx itself could log */
 
     ngx_http_bog_addrs_t   addrs;           /* of the last success */
     ngx_http_bog_addr_t    begin;           /* where the next fetch begins */
