@@ -509,6 +509,15 @@ subtest 'cache: a key with the token\'s id in it, for all' => sub {
        $apart, 'to each its own');
 };
 
+# docs/security.md
+
+subtest 'cache: a key with the source in it, for all' => sub {
+    is(merchants("location / { $cached %%PASS%% }",
+        http => 'proxy_cache_key
+                     "$bog_source $scheme$proxy_host$request_uri";'),
+       $apart, 'to each its own');
+};
+
 subtest 'cache: FastCGI, with the token\'s id' => sub {
     my $location = 'location / { ' . cgi(fastcgi =>
         'fastcgi_pass 127.0.0.1:%%fastcgi%%; fastcgi_cache two;
