@@ -59,8 +59,8 @@ sub head {
 # Figures
 
 Made by `sh util/bench.sh -w` on %04d-%02d-%02d: nginx $version, $cores cores
-of ${\ ($processor // 'an unnamed processor') }. What they mean is told in
-[performance.md](../performance.md).
+of ${\ ($processor // 'an unnamed processor') }.
+[measurements.md](../measurements.md#cost-of-a-request) explains them.
 END
 }
 

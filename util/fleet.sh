@@ -81,7 +81,8 @@ Written by
 
 which runs \`t/fleet/fleet.c\` with \`src/oauth/bog_policy.c\` as it is in this tree.
 10,000 gateways, each with a token of its own, \`bog_refresh_before 60s\`, a
-fetch takes 100 ms. What they are for is in [scale.md](../scale.md).
+fetch takes 100 ms. [measurements.md](../measurements.md#many-gateways) explains
+them.
 
 - *jitter*: \`none\`, all random numbers are zero; \`as it is\`, the code.
 - *x mean*: the largest of all whole windows of that length, to the mean.

@@ -17,7 +17,7 @@
 #
 #   -q            three suites in place of all, and the packages of trixie and
 #                 sid only
-#   -w            the table is written to docs/versions.md, too
+#   -w            the table is written to docs/versions/figures.md, too
 #   -g CLONE      that clone of nginx has the source of releases: the module is
 #                 compiled for the last one of each branch, here; "clone" as
 #                 a row is for these alone
@@ -28,7 +28,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 logs=$root/build/matrix
-page=$root/docs/versions.md
+page=$root/docs/versions/figures.md
 
 suites='answers captures clients hold log protocols refresh rejected reload
         signals sources start state status variables wire'
