@@ -263,8 +263,8 @@ subtest 'alerts' => sub {
 };
 
 
-# The examples lead to docs/operations.md at an address that people replace
-# with their own, by the command in that page.
+# The examples lead to docs/troubleshooting.md at an address that people replace
+# with their own, by the command in docs/operations.md.
 
 my @with_links = qw(prometheus-alerts.yml grafana-dashboard.json);
 
@@ -287,7 +287,7 @@ subtest 'links of the examples' => sub {
             my ($page, $anchor) = $link =~ /\A\Q$old\E(\w+\.md)#([\w-]+)\z/;
 
             ok((grep { $_ eq ($anchor // '') } anchors('docs/'
-                . ($page // 'operations.md'))), $link);
+                . ($page // 'troubleshooting.md'))), $link);
         }
     }
 
@@ -314,8 +314,9 @@ subtest 'nothing else by that name' => sub {
 };
 
 
-# Messages: all that can get into a log has its line in docs/operations.md,
-# with words of its own for what differs.
+# Messages: all that can get into a log has its line in docs/troubleshooting.md,
+# with words of its own for what differs.  A failed fetch has the same words
+# before its reason.
 
 sub unquoted {
     my ($literals) = @_;
@@ -336,7 +337,7 @@ sub messages {
 
     my $calls = qr/\b(?:ngx_(?:conf_)?log_error\(|ngx_log_debug[0-9]\(
                        |ngx_ssl_error\(|ngx_http_bog_conf_log\(
-                       |->fault\ =)/x;
+                       |ngx_http_bog_fetch_fail\()/x;
 
     while ($text =~ /$calls([^;]*?)($literals)/g) {
         $found{unquoted($2)} = 1;
@@ -354,9 +355,6 @@ sub messages {
         $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
     }
 
-    my ($errors) = $text =~ /\bngx_http_bog_errors\[\] = \{(.*?)^\};/ms;
-    $found{unquoted($_)} = 1 for $errors =~ /, ($literals) \}/g;
-
     # of no use alone: the frame of all messages of the configuration
     delete @found{'', '%*s in %V:%ui'};
 
@@ -367,7 +365,7 @@ sub messages {
 sub pattern {
     my ($message) = @_;
 
-    my @parts = split /(%(?:%|0?[0-9]*(?:\*s|u?x?[A-Za-z][Di]?)))/, $message;
+    my @parts = split /(%(?:%|0?[0-9]*(?:\.1f|\*s|u?x?[A-Za-z][Di]?)))/, $message;
 
     return join '', map { /^%%$/ ? '%' : /^%/ ? '[^`]*' : quotemeta } @parts;
 }
@@ -383,16 +381,15 @@ sub paragraphs {
 
 
 subtest 'messages' => sub {
-    my @lines = paragraphs('docs/operations.md');
-    my @patterns = map { pattern($_) } messages();
+    my @lines = paragraphs('docs/troubleshooting.md');
+    my @patterns = map { '(?:token request failed: )?' . pattern($_) }
+                   messages();
 
     for my $pattern (@patterns) {
         ok((grep { /`$pattern`/ } @lines), $pattern =~ s/\\(\W)/$1/gr);
     }
 
-    # items of the chapter on log lines are messages, and still in use
-    1 while @lines && shift(@lines) ne '## Log lines';
-
+    # items that begin like this are messages, and still in use
     for my $message (map { /^- `([^`]*)`/ } @lines) {
         ok((grep { $message =~ /\A$_\z/ } @patterns), "still there: $message");
     }

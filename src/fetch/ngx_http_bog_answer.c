@@ -73,7 +73,6 @@ ngx_http_bog_answer_init(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_bog_answer_status_line(ngx_http_request_t *r)
 {
-    char                   *fault;
     ngx_int_t               rc;
     ngx_http_upstream_t    *u;
     ngx_http_bog_fetch_t   *fetch;
@@ -90,14 +89,15 @@ ngx_http_bog_answer_status_line(ngx_http_request_t *r)
     }
 
     if (rc == NGX_ERROR) {
+        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                "the answer has no valid HTTP/1.x header");
 
         /* HTTP/2 begins with a SETTINGS frame for stream 0 */
 
-        fault = (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0)
-                ? "the server speaks HTTP/2 only"
-                : "the answer has no valid HTTP/1.x header";
-
-        ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED, fault);
+        if (ngx_memcmp(u->buffer.start + 3, "\4\0\0\0\0\0", 6) == 0) {
+            ngx_http_bog_fetch_fail(fetch, BOG_ERROR_MALFORMED,
+                                    "the server speaks HTTP/2 only");
+        }
 
         return NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
