@@ -355,6 +355,14 @@ sub messages {
         $found{unquoted($_)} = 1 for $1 =~ /$literals/g;
     }
 
+    # each outcome makes a line of its own
+    my ($rejected) = grep { /was rejected, %s\z/ } keys %found;
+    my ($outcomes) = $text =~ /\w_rejected_outcomes\[\] = \{(.*?)^\};/ms;
+
+    $found{$rejected =~ s/%s\z/unquoted($_)/er} = 1
+        for $outcomes =~ /$literals/g;
+    delete $found{$rejected};
+
     # of no use alone: the frame of all messages of the configuration
     delete @found{'', '%*s in %V:%ui'};
 

@@ -72,6 +72,25 @@ sub count_of {
 }
 
 
+# What the log says of rejected tokens, in the order of its lines: the level,
+# the token's number in the order of its issue, and what follows.
+
+sub outcomes {
+    my ($bank, $nginx) = @_;
+
+    my $n = 0;
+    my %number = map { (substr(sha256_hex($_->{token}), 0, 16), ++$n) }
+                 $bank->tokens;
+
+    my $line = qr/\[(\w+)\]\ \d+\#\d+:\ \*\d+\ token\ "(\w{16})"\ of\ client
+                  \ id\ "8282"\ was\ rejected,\ (.*?),\ client:\ 127\.0\.0\.1,
+                  \ server:\ /x;
+
+    return [map { /$line/ ? "$1 $number{$2}: $3" : $_ }
+            grep { /was rejected/ } split /\n/, $nginx->log];
+}
+
+
 # The token goes to every worker, then the bank ends it.
 
 sub ended {
@@ -97,7 +116,8 @@ subtest 'a token that the bank has ended' => sub {
               'nobody gets it again, in any worker');
     is($bank->count, 2, 'one more token request');
 
-    my $line = qq(token "$id" of client id "8282" was rejected, it is replaced);
+    my $line = qq(token "$id" of client id "8282" was rejected, )
+               . 'it is being replaced';
 
     is(count_of($nginx, qr/\[warn\].*\Q$line\E, client: /), 1,
        'one line about it, and nothing of what nginx does');
@@ -127,7 +147,120 @@ subtest 'many rejections of one token' => sub {
     is_deeply(statuses(parallel($nginx->port, 100)), { 200 => 100 },
               'those who come later are not');
     is($bank->count, 2, 'one more token request');
-    is(count_of($nginx, qr/it is replaced/), 1, 'one was replaced');
+    is(count_of($nginx, qr/it is being replaced,/), 1, 'one was replaced');
+
+    $nginx->ends;
+};
+
+
+subtest 'two rejections while a fetch is under way' => sub {
+    my $bank = bank();
+    my $nginx = gateway($bank);
+
+    ended($bank, $nginx);
+    $bank->answer(hold => 1);
+
+    # both are sent with the old token before the first answer comes
+    $bank->api_answer(%$rejected, delay => 0.5);
+    my $before = $bank->counts->{api};
+
+    my @answers = parallel($nginx->port, 2, on_sent => sub {
+        ok($bank->wait_count(api => $before + 2), 'both are with the API');
+    });
+
+    is_deeply(statuses(@answers), { 401 => 2 }, 'both are rejected');
+    ok($bank->wait_requests(2), 'a new token is asked for');
+    is($bank->release, 1, 'a new token comes');
+    is_deeply(outcomes($bank, $nginx),
+              ['warn 1: it is being replaced',
+               'info 1: it is being replaced already'], 'the log');
+
+    $nginx->ends;
+};
+
+
+# No other token has come, and this one is not given out any more.
+
+subtest 'the rejection of a token at its end' => sub {
+    my $bank = bank();
+    $bank->queue({ expires_in => 2 });
+    $bank->answer(status => 503, body => '');
+    $bank->api_answer(%$rejected, delay => 2.5);
+
+    my $nginx = gateway($bank);
+
+    is(get($nginx->port, '/')->{status}, 401, 'the API rejects it late');
+    is_deeply(outcomes($bank, $nginx),
+              ['info 1: it is too old to be sent again'], 'the log');
+
+    $nginx->ends;
+};
+
+
+# A new token is given out three seconds after it came, and the old one until
+# then.  One location says which it is, without asking the API.
+
+sub two_tokens {
+    my ($bank) = @_;
+
+    # the refresh comes after 9 to 10 s
+    $bank->queue({ expires_in => 20 });
+    $bank->answer(expires_in => 30);
+
+    my $nginx = gateway($bank, locations => '
+            location / {
+                proxy_pass http://%%API%%;
+                proxy_set_header Authorization "Bearer $bog_bearer_token";
+            }
+            location /id { return 200 $bog_token_id; }');
+
+    ok($nginx->wait_log(qr/token obtained, lifetime: 20s/), 'a token');
+    ok($nginx->wait_log(qr/token obtained, lifetime: 30s/), 'a refresh');
+    $bank->api_answer(%$rejected);
+
+    return $nginx;
+}
+
+
+sub gives {
+    my ($bank, $nginx, $n) = @_;
+
+    my $id = substr sha256_hex(($bank->tokens)[$n - 1]{token}), 0, 16;
+
+    return wait_until { get($nginx->port, '/id')->{body} eq $id };
+}
+
+
+subtest 'the old token is rejected while it covers for a new one' => sub {
+    my $bank = bank();
+    my $nginx = two_tokens($bank);
+
+    is(get($nginx->port, '/')->{status}, 401, 'the old one is rejected');
+    ok(gives($bank, $nginx, 2), 'the new one is given out');
+    is($bank->count, 2, 'no other was asked for');
+
+    is_deeply(outcomes($bank, $nginx),
+              ['warn 1: the newer token takes over'], 'the log');
+
+    $nginx->ends;
+};
+
+
+subtest 'a newborn token is rejected' => sub {
+    my $bank = bank();
+    my $nginx = two_tokens($bank);
+
+    ok(gives($bank, $nginx, 2), 'the new token is given out');
+    is(get($nginx->port, '/')->{status}, 401, 'the API rejects it');
+    ok(gives($bank, $nginx, 1), 'the old one is given out');
+    is($bank->count, 2, 'no other was asked for');
+
+    is(get($nginx->port, '/')->{status}, 401, 'the API rejects that, too');
+    ok($bank->wait_count(answered => 3), 'a third one is asked for');
+
+    is_deeply(outcomes($bank, $nginx),
+              ['warn 2: the older token takes over again',
+               'warn 1: it is being replaced'], 'the log');
 
     $nginx->ends;
 };
@@ -164,7 +297,7 @@ subtest 'rejections that go on' => sub {
     is(scalar @times, 3, 'two more token requests');
     # the first may have waited for a moment, as fetches keep apart
     cmp_ok($times[2] - $times[1], '>=', 4.5, 'five seconds apart');
-    is(count_of($nginx, qr/it is replaced/), 2, 'two were replaced');
+    is(count_of($nginx, qr/it is being replaced,/), 2, 'two were replaced');
     is(count_of($nginx, qr/\[(?:warn|error)\]/), 2, 'and nothing else said');
 
     $bank->api_answer();
@@ -178,7 +311,7 @@ subtest 'the newer token stays' => sub {
     my $bank = bank();
     my $nginx = gateway($bank);
 
-    my $old = ended($bank, $nginx);
+    ended($bank, $nginx);
     my $late;
 
     # the answer to this one comes when another fetch may be forced
@@ -196,12 +329,10 @@ subtest 'the newer token stays' => sub {
     is(get($nginx->port, '/')->{status}, 200, 'the new token');
     is($bank->count, 2, 'one more token request');
 
-    my $id = substr sha256_hex($old), 0, 16;
-    is(count_of($nginx, qr/token "$id".* was rejected, it is replaced/), 1,
-       'the old one was replaced once');
-    is(count_of($nginx,
-                qr/token "$id".* was rejected, it has been replaced already/),
-       1, 'and then it was another one');
+    is_deeply(outcomes($bank, $nginx),
+              ['warn 1: it is being replaced',
+               'info 1: it has been replaced already'],
+              'the log: the old one was replaced once');
 
     $nginx->ends;
 };
@@ -455,7 +586,8 @@ subtest 'a path that always says 401' => sub {
     is_deeply(\%bad, { 401 => 40 }, 'says so');
     is_deeply($result->{status}, { 200 => 160 }, 'the others are answered');
     is($bank->count, 1, 'one token request');
-    is(count_of($nginx, qr/was rejected, it is kept/), 40, 'the token is kept');
+    is_deeply(outcomes($bank, $nginx), [('info 1: it is kept') x 40],
+              'the token is kept');
 
     ok($bank->revoke(($bank->tokens)[0]{token}), 'the bank ends it');
     is(get($nginx->port, '/')->{status}, 401, 'the API rejects it');
@@ -515,7 +647,7 @@ subtest 'it is kept while no fetch may begin' => sub {
     is(get($nginx->port, '/')->{status}, 200, 'and kept');
 
     is($bank->count, 2, 'two token requests');
-    is(count_of($nginx, qr/it is replaced/), 0, 'no other is asked for');
+    is_deeply(outcomes($bank, $nginx), ['info 1: it is kept'], 'the log');
 
     $nginx->ends;
 };
@@ -798,7 +930,8 @@ for my $case (
         ok($bank->revoke(($bank->tokens)[-1]{token}), 'the bank ends it');
 
         is(get($nginx->port, '/')->{status}, $status, 'the answer');
-        ok($nginx->wait_log(qr/was rejected, it is replaced/), 'it is replaced');
+        ok($nginx->wait_log(qr/was rejected, it is being replaced,/),
+           'it is replaced');
         ok($bank->wait_requests(2), 'and a new one asked for');
         ok($nginx->wait_log(qr/token obtained.*\n/, 30,
                             index $nginx->log, 'was rejected'),

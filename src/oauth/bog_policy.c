@@ -51,6 +51,8 @@
 
 static void bog_policy_set_times(bog_times_t *t, const bog_time_t *start,
     int64_t lifetime, int64_t refresh);
+static bog_rejected_e bog_policy_force(bog_policy_t *p,
+    const bog_time_t *now);
 static int64_t bog_policy_backoff(int64_t first, int64_t max,
     uint32_t failures);
 static int64_t bog_policy_random(int64_t span, uint32_t rnd);
@@ -277,47 +279,72 @@ bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
 }
 
 
-int
+bog_rejected_e
 bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
 {
-    if (token == BOG_TOKEN_OLD) {
+    bog_token_e  given;
 
-        if (bog_policy_token(p, now) != BOG_TOKEN_OLD) {
-            return 0;
+    given = bog_policy_token(p, now);
+
+    if (given == BOG_TOKEN_NONE) {
+
+        /* the API may have rejected both, one after the other */
+
+        if (p->withheld
+            && (token == BOG_TOKEN_CURRENT
+                || (token == BOG_TOKEN_OLD && p->doubted)))
+        {
+            return BOG_REJECTED_WITHHELD;
         }
 
-        if (!p->doubted) {
-            p->give_old_until = 0;
-            return 1;
+        if (token == BOG_TOKEN_CURRENT) {
+            return BOG_REJECTED_TOO_OLD;
         }
+    }
 
-    } else if (now->mono < p->give_old_until + BOG_POLICY_DOUBT
-               && bog_times_valid(&p->old, now))
+    if (given != token || token == BOG_TOKEN_NONE) {
+        return BOG_REJECTED_REPLACED;
+    }
+
+    if (token == BOG_TOKEN_OLD && !p->doubted) {
+        p->give_old_until = 0;
+        return BOG_REJECTED_NEWER;
+    }
+
+    if (token == BOG_TOKEN_CURRENT
+        && now->mono < p->give_old_until + BOG_POLICY_DOUBT
+        && bog_times_valid(&p->old, now))
     {
         if (p->doubted) {
-            return 0;
+            return BOG_REJECTED_KEPT;
         }
 
         p->give_old_until = p->old.until;
         p->doubted = 1;
 
-        return 1;
+        return BOG_REJECTED_OLDER;
     }
 
-    /*
-     * One part of an API may answer 401 to any token.  So forced fetches become
-     * rarer and rarer as long as the API accepts no token.
-     */
+    return bog_policy_force(p, now);
+}
 
-    if (p->withheld
-        || !bog_times_valid(&p->token, now)
+
+/*
+ * One part of an API may answer 401 to any token.  So forced fetches become
+ * rarer and rarer as long as the API accepts no token.
+ */
+
+static bog_rejected_e
+bog_policy_force(bog_policy_t *p, const bog_time_t *now)
+{
+    if (!bog_times_valid(&p->token, now)
         || (p->retry_asked && now->mono < p->retry)
         || (p->rejected
             && now->mono - p->rejected
                < bog_policy_backoff(BOG_POLICY_FORCED_FIRST,
                                     BOG_POLICY_FORCED_MAX, p->rejections)))
     {
-        return 0;
+        return BOG_REJECTED_KEPT;
     }
 
     if (p->rejections < UINT32_MAX) {
@@ -337,7 +364,7 @@ bog_policy_rejected(bog_policy_t *p, const bog_time_t *now, bog_token_e token)
         p->retry = now->mono;
     }
 
-    return 1;
+    return BOG_REJECTED_FETCH;
 }
 
 

@@ -87,6 +87,24 @@ typedef enum {
 } bog_token_e;
 
 
+/* what follows when the API has rejected a token */
+
+typedef enum {
+    BOG_REJECTED_KEPT = 0,      /* the token is given out as before */
+    BOG_REJECTED_TOO_OLD,       /* it has come to its end, and there is no
+                                   other one yet */
+    BOG_REJECTED_REPLACED,      /* another one took its place before */
+    BOG_REJECTED_WITHHELD,      /* the API has rejected it before, and the
+                                   fetch has not ended */
+
+    /* these change what is given out */
+
+    BOG_REJECTED_NEWER,         /* from now on it is the newer token */
+    BOG_REJECTED_OLDER,         /* it is the older one, again */
+    BOG_REJECTED_FETCH          /* it is none, until a fetch has ended */
+} bog_rejected_e;
+
+
 /* a token that is kept in a state file */
 
 typedef struct {
@@ -118,6 +136,14 @@ static inline int
 bog_times_refreshing(const bog_times_t *t, const bog_time_t *now)
 {
     return now->mono >= t->refresh || now->wall >= t->refresh_wall;
+}
+
+
+/* Returns 1 if requests get another token, or wait for one, from now on. */
+static inline int
+bog_rejected_changes(bog_rejected_e outcome)
+{
+    return outcome >= BOG_REJECTED_NEWER;
 }
 
 
@@ -172,12 +198,12 @@ void bog_policy_failure(bog_policy_t *p, const bog_time_t *now,
     const bog_failure_t *f, uint32_t rnd);
 
 /*
- * The API has rejected the current or the old token (RFC 6750, 3.1).  Returns 1
- * if that changes what is given out: the other one of the two takes its place,
- * or, if there is no other, a fetch is due, and the token is withheld until the
- * fetch has ended.  Returns 0 if the token stays.
+ * The API has rejected a token (RFC 6750, 3.1): the current one, the old one,
+ * or, with BOG_TOKEN_NONE, one before these.  A token that is given out makes
+ * room for the other one of the two.  If there is no other, a fetch is due, and
+ * the token is withheld until the fetch has ended.
  */
-int bog_policy_rejected(bog_policy_t *p, const bog_time_t *now,
+bog_rejected_e bog_policy_rejected(bog_policy_t *p, const bog_time_t *now,
     bog_token_e token);
 
 /* The API has accepted the current token. */

@@ -22,6 +22,19 @@ static void ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx);
 static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 
 
+/* as in bog_rejected_e */
+
+static char  *ngx_http_bog_rejected_outcomes[] = {
+    "it is kept",
+    "it is too old to be sent again",
+    "it has been replaced already",
+    "it is being replaced already",
+    "the newer token takes over",
+    "the older token takes over again",
+    "it is being replaced"
+};
+
+
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 
 
@@ -163,32 +176,22 @@ ngx_http_bog_check_answer(void *data)
 static void
 ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx)
 {
-    char                   *outcome, *action;
+    char                   *action;
     ngx_log_t              *log;
     ngx_uint_t              level;
+    bog_rejected_e          outcome;
     ngx_http_bog_source_t  *source;
 
     source = ctx->source;
+    level = NGX_LOG_INFO;
 
     ngx_http_bog_metrics_count(source->slot->metrics.unauthorized);
 
-    switch (ngx_http_bog_source_reject(source, ctx->sent)) {
+    outcome = ngx_http_bog_source_reject(source, ctx->sent);
 
-    case NGX_OK:
+    if (bog_rejected_changes(outcome)) {
         ngx_http_bog_metrics_count(source->slot->metrics.rejected);
-
         level = NGX_LOG_WARN;
-        outcome = "is replaced";
-        break;
-
-    case NGX_DONE:
-        level = NGX_LOG_INFO;
-        outcome = "has been replaced already";
-        break;
-
-    default: /* NGX_DECLINED */
-        level = NGX_LOG_INFO;
-        outcome = "is kept";
     }
 
     /* nginx would add what it does with the request: "while reading ..." */
@@ -198,9 +201,10 @@ ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx)
     log->action = NULL;
 
     ngx_log_error(level, log, 0,
-                  "token \"%*s\" of client id \"%V\" was rejected, it %s",
+                  "token \"%*s\" of client id \"%V\" was rejected, %s",
                   sizeof(ctx->sent->id), ctx->sent->id,
-                  &source->account->client_id, outcome);
+                  &source->account->client_id,
+                  ngx_http_bog_rejected_outcomes[outcome]);
 
     log->action = action;
 }

@@ -137,12 +137,10 @@ void ngx_http_bog_source_leave(ngx_http_bog_source_t *source,
     ngx_http_bog_waiter_t *waiter);
 
 /*
- * The API has rejected the token, which a request was given.  Returns NGX_OK if
- * requests get another one from now on, or wait for one; NGX_DONE if that was
- * so already; NGX_DECLINED if they get this one as before, since the API has
- * accepted it a moment ago, or has forced a fetch not long ago.
+ * The API has rejected the token, which a request was given.  Returns what
+ * follows.  The token is kept too if the API has accepted it a moment ago.
  */
-ngx_int_t ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
+bog_rejected_e ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token);
 
 /* Says whether ngx_http_bog_source_accept() would change nothing. */

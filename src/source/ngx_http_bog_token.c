@@ -25,6 +25,12 @@
 #define NGX_HTTP_BOG_REJECTS   3
 
 
+typedef struct {
+    ngx_uint_t      number;       /* of the token that the API has rejected */
+    bog_rejected_e  outcome;
+} ngx_http_bog_rejection_t;
+
+
 static void ngx_http_bog_source_copy_tokens(ngx_http_bog_source_t *source);
 static ngx_http_bog_token_t *ngx_http_bog_token_copy_old(
     ngx_http_bog_source_t *source, ngx_http_bog_token_t *token);
@@ -32,6 +38,8 @@ static ngx_http_bog_token_t *ngx_http_bog_token_alloc(
     ngx_http_bog_account_t *account, size_t size);
 static void ngx_http_bog_token_set_times(ngx_http_bog_token_t *token,
     bog_policy_t *policy);
+static bog_rejected_e ngx_http_bog_record_reject(ngx_http_bog_record_t *record,
+    ngx_uint_t number, bog_time_t *now);
 static ngx_int_t ngx_http_bog_source_update_rejected(ngx_http_bog_area_t *area,
     void *data);
 static ngx_int_t ngx_http_bog_source_update_accepted(ngx_http_bog_area_t *area,
@@ -253,21 +261,30 @@ ngx_http_bog_token_set_times(ngx_http_bog_token_t *token, bog_policy_t *policy)
 }
 
 
-ngx_int_t
+bog_rejected_e
 ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
     ngx_http_bog_token_t *token)
 {
-    bog_time_t             now;
-    ngx_atomic_uint_t      rejects;
-    ngx_http_bog_slot_t   *slot;
-    ngx_http_bog_token_t  *given;
+    bog_time_t                now;
+    ngx_atomic_uint_t         rejects;
+    ngx_http_bog_slot_t      *slot;
+    ngx_http_bog_record_t     record;
+    ngx_http_bog_rejection_t  rejection;
 
     ngx_http_bog_now(&now);
+    ngx_http_bog_source_read(source);
 
-    given = ngx_http_bog_source_token(source, &now);
+    /* a token that is not given out any more has no part in the counts */
 
-    if (given == NULL || given->number != token->number) {
-        return NGX_DONE;
+    record = source->record;
+    rejection.number = token->number;
+    rejection.outcome = ngx_http_bog_record_reject(&record, token->number,
+                                                   &now);
+
+    if (rejection.outcome != BOG_REJECTED_KEPT
+        && !bog_rejected_changes(rejection.outcome))
+    {
+        return rejection.outcome;
     }
 
     slot = source->slot;
@@ -279,51 +296,62 @@ ngx_http_bog_source_reject(ngx_http_bog_source_t *source,
         && slot->accepted == token->number
         && ngx_current_msec - slot->accepted_msec < NGX_HTTP_BOG_ACCEPTED)
     {
-        return NGX_DECLINED;
+        return BOG_REJECTED_KEPT;
     }
 
-    /* bog_policy_rejected() decides what is given out instead, if anything */
-
     if (ngx_http_bog_store_update(source->account->zone,
-                                  ngx_http_bog_source_update_rejected, token)
-        != NGX_OK)
+                                  ngx_http_bog_source_update_rejected,
+                                  &rejection)
+        == NGX_AGAIN)
     {
-        return NGX_DECLINED;
+        return BOG_REJECTED_KEPT;
     }
 
     /* a worker that exits does so, too: no other knows that a fetch is due */
 
-    (void) ngx_http_bog_source_fetch_if_due(source, &now);
+    if (bog_rejected_changes(rejection.outcome)) {
+        (void) ngx_http_bog_source_fetch_if_due(source, &now);
+    }
 
-    return NGX_OK;
+    return rejection.outcome;
 }
 
-
-/* Of the token that was rejected only its number is needed. */
 
 static ngx_int_t
 ngx_http_bog_source_update_rejected(ngx_http_bog_area_t *area, void *data)
 {
-    ngx_http_bog_token_t *token = data;
+    ngx_http_bog_rejection_t *rejection = data;
 
-    bog_time_t              now;
-    ngx_http_bog_record_t  *record;
-
-    record = &area->record;
+    bog_time_t  now;
 
     ngx_http_bog_now(&now);
 
-    if (token->number + 1 < record->number
-        || !bog_policy_rejected(&record->policy, &now,
-                                token->number == record->number
-                                ? BOG_TOKEN_CURRENT : BOG_TOKEN_OLD))
-    {
-        return NGX_DECLINED;
+    /* other workers may have changed the record since it was read */
+
+    rejection->outcome = ngx_http_bog_record_reject(&area->record,
+                                                    rejection->number, &now);
+
+    return bog_rejected_changes(rejection->outcome) ? NGX_OK : NGX_DECLINED;
+}
+
+
+static bog_rejected_e
+ngx_http_bog_record_reject(ngx_http_bog_record_t *record, ngx_uint_t number,
+    bog_time_t *now)
+{
+    bog_token_e     token;
+    bog_rejected_e  outcome;
+
+    token = (number == record->number) ? BOG_TOKEN_CURRENT
+            : (number + 1 == record->number) ? BOG_TOKEN_OLD : BOG_TOKEN_NONE;
+
+    outcome = bog_policy_rejected(&record->policy, now, token);
+
+    if (bog_rejected_changes(outcome)) {
+        record->rejected = number;
     }
 
-    record->rejected = token->number;
-
-    return NGX_OK;
+    return outcome;
 }
 
 

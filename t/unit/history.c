@@ -467,7 +467,9 @@ unit_history_reject(unit_history_t *h)
 
     old = h->policy;
 
-    unit_check(h, bog_policy_rejected(&h->policy, &h->now, token) == changed);
+    unit_check(h, bog_rejected_changes(bog_policy_rejected(&h->policy, &h->now,
+                                                           token))
+                  == changed);
 
     if (!changed) {
         unit_check(h, memcmp(&h->policy, &old, sizeof(old)) == 0);

@@ -624,12 +624,12 @@ test_wall_jump(void **state)
  */
 
 typedef struct {
-    int64_t       at;             /* of the rejection */
-    bog_token_e   rejected;
-    int           changed;
-    int64_t       mono;
-    int64_t       wall;
-    bog_token_e   given;
+    int64_t          at;          /* of the rejection */
+    bog_token_e      rejected;
+    bog_rejected_e   outcome;
+    int64_t          mono;
+    int64_t          wall;
+    bog_token_e      given;
 } unit_given_t;
 
 
@@ -637,49 +637,59 @@ typedef struct {
 #define CURRENT  BOG_TOKEN_CURRENT
 #define OLD      BOG_TOKEN_OLD
 
+#define KEPT      BOG_REJECTED_KEPT
+#define TOO_OLD   BOG_REJECTED_TOO_OLD
+#define REPLACED  BOG_REJECTED_REPLACED
+#define WITHHELD  BOG_REJECTED_WITHHELD
+#define NEWER     BOG_REJECTED_NEWER
+#define OLDER     BOG_REJECTED_OLDER
+#define FETCH     BOG_REJECTED_FETCH
+
 static unit_given_t  unit_given[] = {
 
     /* the newer one is given out when it is three seconds old */
 
-    { 0, NONE, 0, 240000, 240000, OLD },
-    { 0, NONE, 0, 242999, 242999, OLD },
-    { 0, NONE, 0, 243000, 243000, CURRENT },
-    { 0, NONE, 0, 534999, 534999, CURRENT },
-    { 0, NONE, 0, 535000, 535000, NONE },
+    { 0, NONE, KEPT, 240000, 240000, OLD },
+    { 0, NONE, KEPT, 242999, 242999, OLD },
+    { 0, NONE, KEPT, 243000, 243000, CURRENT },
+    { 0, NONE, KEPT, 534999, 534999, CURRENT },
+    { 0, NONE, KEPT, 535000, 535000, NONE },
 
     /* or when the old one ends by either clock */
 
-    { 0, NONE, 0, 240000, 294999, OLD },
-    { 0, NONE, 0, 240000, 295000, CURRENT },
-    { 0, NONE, 0, 240000, 534999, CURRENT },
-    { 0, NONE, 0, 240000, 535000, NONE },
-    { 0, NONE, 0, 243000, -90000000, CURRENT },
-    { 0, NONE, 0, 535000, -90000000, NONE },
+    { 0, NONE, KEPT, 240000, 294999, OLD },
+    { 0, NONE, KEPT, 240000, 295000, CURRENT },
+    { 0, NONE, KEPT, 240000, 534999, CURRENT },
+    { 0, NONE, KEPT, 240000, 535000, NONE },
+    { 0, NONE, KEPT, 243000, -90000000, CURRENT },
+    { 0, NONE, KEPT, 535000, -90000000, NONE },
 
     /* rejected in its first ten seconds, it makes room for the old one */
 
-    { 243000, CURRENT, 1, 243000, 243000, OLD },
-    { 243000, CURRENT, 1, 294999, 294999, OLD },
-    { 243000, CURRENT, 1, 295000, 295000, CURRENT },
-    { 243000, CURRENT, 1, 250000, 295000, CURRENT },
-    { 243000, CURRENT, 1, 535000, 535000, NONE },
-    { 249999, CURRENT, 1, 249999, 249999, OLD },
+    { 243000, CURRENT, OLDER, 243000, 243000, OLD },
+    { 243000, CURRENT, OLDER, 294999, 294999, OLD },
+    { 243000, CURRENT, OLDER, 295000, 295000, CURRENT },
+    { 243000, CURRENT, OLDER, 250000, 295000, CURRENT },
+    { 243000, CURRENT, OLDER, 535000, 535000, NONE },
+    { 249999, CURRENT, OLDER, 249999, 249999, OLD },
 
     /* and later it is withheld */
 
-    { 250000, CURRENT, 1, 250000, 250000, NONE },
-    { 250000, CURRENT, 1, 534999, 534999, NONE },
+    { 250000, CURRENT, FETCH, 250000, 250000, NONE },
+    { 250000, CURRENT, FETCH, 534999, 534999, NONE },
 
     /* the old one rejected makes room for the newer one */
 
-    { 240000, OLD, 1, 240000, 240000, CURRENT },
-    { 242999, OLD, 1, 242999, 242999, CURRENT },
-    { 242999, OLD, 1, 535000, 535000, NONE },
+    { 240000, OLD, NEWER, 240000, 240000, CURRENT },
+    { 242999, OLD, NEWER, 242999, 242999, CURRENT },
+    { 242999, OLD, NEWER, 535000, 535000, NONE },
 
     /* a rejection of a token that is given out no more changes nothing */
 
-    { 243000, OLD, 0, 243000, 243000, CURRENT },
-    { 535000, CURRENT, 0, 535000, 535000, NONE }
+    { 243000, OLD, REPLACED, 243000, 243000, CURRENT },
+    { 240000, CURRENT, REPLACED, 240000, 240000, OLD },
+    { 535000, CURRENT, TOO_OLD, 535000, 535000, NONE },
+    { 535000, OLD, REPLACED, 535000, 535000, NONE }
 };
 
 
@@ -705,12 +715,12 @@ unit_two_tokens(bog_policy_t *p, bog_time_t *now)
 static void
 test_token(void **state)
 {
-    int            changed;
-    size_t         i;
-    bog_time_t     now;
-    bog_token_e    given;
-    bog_policy_t   p, old;
-    unit_given_t  *row;
+    size_t          i;
+    bog_time_t      now;
+    bog_token_e     given;
+    bog_policy_t    p, old;
+    unit_given_t   *row;
+    bog_rejected_e  outcome;
 
     (void) state;
 
@@ -724,13 +734,13 @@ test_token(void **state)
             now.wall = UNIT_WALL + row->at;
 
             old = p;
-            changed = bog_policy_rejected(&p, &now, row->rejected);
+            outcome = bog_policy_rejected(&p, &now, row->rejected);
 
-            if (changed != row->changed) {
-                fail_msg("row %zu: changed %d", i, changed);
+            if (outcome != row->outcome) {
+                fail_msg("row %zu: outcome %d", i, outcome);
             }
 
-            if (!changed) {
+            if (!bog_rejected_changes(outcome)) {
                 assert_memory_equal(&p, &old, sizeof(p));
             }
         }
@@ -762,12 +772,12 @@ test_token_doubted(void **state)
     now.mono += 3000;
     now.wall += 3000;
 
-    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), OLDER);
     assert_int_equal(p.rejections, 0);
     assert_true(bog_policy_next(&p, &now) == UNIT_MONO + 480000);
 
     old = p;
-    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), REPLACED);
     assert_memory_equal(&p, &old, sizeof(p));
 
     /* a while after such a fetch nothing changes */
@@ -776,20 +786,61 @@ test_token_doubted(void **state)
     p.rejections = 1;
     old = p;
 
-    assert_false(bog_policy_rejected(&p, &now, OLD));
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), KEPT);
     assert_memory_equal(&p, &old, sizeof(p));
 
     now.mono += 1;
     now.wall += 1;
 
-    assert_true(bog_policy_rejected(&p, &now, OLD));
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), FETCH);
     assert_int_equal(bog_policy_token(&p, &now), NONE);
     assert_true(bog_policy_next(&p, &now) <= now.mono);
+
+    /* late answers: the fetch is to replace both, and no token before them */
+
+    old = p;
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), WITHHELD);
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), WITHHELD);
+    assert_int_equal(bog_policy_rejected(&p, &now, NONE), REPLACED);
+    assert_memory_equal(&p, &old, sizeof(p));
 
     /* what comes then is given out at once */
 
     assert_true(bog_policy_success(&p, &now, &now, 300000, 60000, 0));
     assert_int_equal(bog_policy_token(&p, &now), CURRENT);
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), REPLACED);
+}
+
+
+/*
+ * Between a worker's look and its change another worker may have replaced the
+ * token, or have begun to.
+ */
+
+static void
+test_rejected_late(void **state)
+{
+    bog_time_t    now;
+    bog_policy_t  p, old;
+
+    (void) state;
+
+    unit_two_tokens(&p, &now);
+
+    old = p;
+    assert_int_equal(bog_policy_rejected(&p, &now, NONE), REPLACED);
+    assert_memory_equal(&p, &old, sizeof(p));
+
+    now.mono += 10000;
+    now.wall += 10000;
+
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), FETCH);
+
+    old = p;
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), WITHHELD);
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), REPLACED);
+    assert_int_equal(bog_policy_rejected(&p, &now, NONE), REPLACED);
+    assert_memory_equal(&p, &old, sizeof(p));
 }
 
 
@@ -914,53 +965,53 @@ test_repeated(void **state)
  */
 
 typedef struct {
-    int64_t       at;             /* since the row before */
-    int           accepted;       /* the API accepted the one before */
-    int           withheld;
+    int64_t          at;          /* since the row before */
+    int              accepted;    /* the API accepted the one before */
+    bog_rejected_e   outcome;
 } unit_rejection_t;
 
 
 static unit_rejection_t  unit_rejections[] = {
-    { 0, 0, 1 },
-    { 1, 0, 0 },
-    { 4998, 0, 0 },
-    { 1, 0, 1 },
-    { 9999, 0, 0 },
-    { 1, 0, 1 },
-    { 19999, 0, 0 },
-    { 1, 0, 1 },
-    { 40000, 0, 1 },
-    { 79999, 0, 0 },
-    { 1, 0, 1 },
-    { 160000, 0, 1 },
-    { 299999, 0, 0 },
-    { 1, 0, 1 },
-    { 299999, 0, 0 },
-    { 1, 0, 1 },
+    { 0, 0, FETCH },
+    { 1, 0, KEPT },
+    { 4998, 0, KEPT },
+    { 1, 0, FETCH },
+    { 9999, 0, KEPT },
+    { 1, 0, FETCH },
+    { 19999, 0, KEPT },
+    { 1, 0, FETCH },
+    { 40000, 0, FETCH },
+    { 79999, 0, KEPT },
+    { 1, 0, FETCH },
+    { 160000, 0, FETCH },
+    { 299999, 0, KEPT },
+    { 1, 0, FETCH },
+    { 299999, 0, KEPT },
+    { 1, 0, FETCH },
 
     /* time alone makes nobody forget */
 
-    { 900000, 0, 1 },
-    { 299999, 0, 0 },
+    { 900000, 0, FETCH },
+    { 299999, 0, KEPT },
 
     /* an accepted token does, but for the five seconds */
 
-    { 0, 1, 1 },
-    { 4999, 1, 0 },
-    { 1, 0, 1 },
-    { 5000, 0, 1 },
-    { 9999, 0, 0 },
-    { 0, 1, 1 }
+    { 0, 1, FETCH },
+    { 4999, 1, KEPT },
+    { 1, 0, FETCH },
+    { 5000, 0, FETCH },
+    { 9999, 0, KEPT },
+    { 0, 1, FETCH }
 };
 
 
 static void
 test_rejected(void **state)
 {
-    int           withheld;
-    size_t        i;
-    bog_time_t    now;
-    bog_policy_t  p, old;
+    size_t          i;
+    bog_time_t      now;
+    bog_policy_t    p, old;
+    bog_rejected_e  outcome;
 
     (void) state;
 
@@ -969,8 +1020,8 @@ test_rejected(void **state)
 
     /* where there is none, none is withheld */
 
-    assert_false(bog_policy_rejected(&p, &now, CURRENT));
-    assert_false(bog_policy_rejected(&p, &now, OLD));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), TOO_OLD);
+    assert_int_equal(bog_policy_rejected(&p, &now, OLD), REPLACED);
     assert_true(unit_zero(&p, sizeof(p)));
 
     assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
@@ -985,13 +1036,13 @@ test_rejected(void **state)
         }
 
         old = p;
-        withheld = bog_policy_rejected(&p, &now, CURRENT);
+        outcome = bog_policy_rejected(&p, &now, CURRENT);
 
-        if (withheld != unit_rejections[i].withheld) {
-            fail_msg("row %zu: withheld %d", i, withheld);
+        if (outcome != unit_rejections[i].outcome) {
+            fail_msg("row %zu: outcome %d", i, outcome);
         }
 
-        if (!withheld) {
+        if (outcome == KEPT) {
             assert_memory_equal(&p, &old, sizeof(p));
             assert_int_equal(bog_policy_token(&p, &now), CURRENT);
             continue;
@@ -1004,7 +1055,7 @@ test_rejected(void **state)
         assert_true(bog_policy_next(&p, &now) <= now.mono + 200);
 
         old = p;
-        assert_false(bog_policy_rejected(&p, &now, CURRENT));
+        assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), WITHHELD);
         assert_memory_equal(&p, &old, sizeof(p));
 
         assert_true(bog_policy_success(&p, &now, &now, 3600000, 60000, 0));
@@ -1032,7 +1083,7 @@ test_withheld(void **state)
     now.mono += 1000;
     now.wall += 1000;
 
-    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), FETCH);
     assert_true(bog_policy_next(&p, &now) <= now.mono);
 
     /* a token that has ended when it comes changes nothing */
@@ -1082,7 +1133,7 @@ test_rejected_early(void **state)
     bog_policy_failure(&p, &now, &f, 0);
     assert_true(bog_policy_next(&p, &now) == now.mono + 2000);
 
-    assert_true(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), FETCH);
     assert_true(bog_policy_next(&p, &now) == now.mono);
 
     /* the early try fails as well, and the backoff has not forgotten */
@@ -1097,7 +1148,7 @@ test_rejected_early(void **state)
     now.wall += 3999;
     old = p;
 
-    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), KEPT);
     assert_memory_equal(&p, &old, sizeof(p));
 
     bog_policy_failure(&p, &now, &asked, 0);
@@ -1107,7 +1158,7 @@ test_rejected_early(void **state)
     now.mono += 50000;
     now.wall += 50000;
 
-    assert_false(bog_policy_rejected(&p, &now, CURRENT));
+    assert_int_equal(bog_policy_rejected(&p, &now, CURRENT), KEPT);
     assert_memory_equal(&p, &old, sizeof(p));
     assert_int_equal(bog_policy_token(&p, &now), CURRENT);
 }
@@ -1243,6 +1294,7 @@ unit_policy(void)
         cmocka_unit_test(test_wall_jump),
         cmocka_unit_test(test_token),
         cmocka_unit_test(test_token_doubted),
+        cmocka_unit_test(test_rejected_late),
         cmocka_unit_test(test_token_first),
         cmocka_unit_test(test_repeated),
         cmocka_unit_test(test_rejected),
