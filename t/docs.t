@@ -336,7 +336,7 @@ sub messages {
                        =~ s/\bngx_read_fd_n\s+"/"read()/gr;
 
     my $calls = qr/\b(?:ngx_(?:conf_)?log_error\(|ngx_log_debug[0-9]\(
-                       |ngx_ssl_error\(|ngx_http_bog_conf_log\(
+                       |ngx_ssl_error\(|ngx_http_bog_(?:conf_log|log_error)\(
                        |ngx_http_bog_fetch_fail\()/x;
 
     while ($text =~ /$calls([^;]*?)($literals)/g) {
@@ -363,8 +363,8 @@ sub messages {
         for $outcomes =~ /$literals/g;
     delete $found{$rejected};
 
-    # of no use alone: the frame of all messages of the configuration
-    delete @found{'', '%*s in %V:%ui'};
+    # of no use alone: the frames of other messages
+    delete @found{'', '%*s in %V:%ui', '%*s'};
 
     return sort keys %found;
 }

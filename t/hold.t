@@ -660,6 +660,33 @@ END
 };
 
 
+# nginx would add what it did last: " while sending to client".
+
+subtest 'the line about no token, after an answer of another server' => sub {
+    my ($bank, $nginx) = cold(<<'END');
+        location /first {
+            bog_token off;
+            proxy_pass http://127.0.0.1:%%API%%;
+            proxy_intercept_errors on;
+            error_page 401 = @second;
+        }
+        location @second { bog_wait_timeout 0; %%PASS%% }
+END
+    is(get($nginx->port, '/first')->{status}, 503, 'answered');
+
+    my $api = 'http://127.0.0.1:' . $bank->api_port . '/first';
+    my ($line) = $nginx->log =~ /^(.* no token for client id .*)$/m;
+
+    is($line =~ s/.*? \[info\] \d+#\d+: \*\d+ //r,
+       'no token for client id "8282" after 0 ms, client: 127.0.0.1, server: , '
+       . qq(request: "GET /first HTTP/1.1", upstream: "$api", )
+       . 'host: "localhost"', 'the line');
+
+    $bank->release;
+    ends($bank, $nginx);
+};
+
+
 subtest 'a chain that gets the token in its second wait' => sub {
     my ($bank, $nginx) = cold(<<'END');
         location /a { bog_wait_timeout 100ms; error_page 503 = /b; %%PASS%% }

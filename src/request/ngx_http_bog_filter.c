@@ -176,8 +176,6 @@ ngx_http_bog_check_answer(void *data)
 static void
 ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx)
 {
-    char                   *action;
-    ngx_log_t              *log;
     ngx_uint_t              level;
     bog_rejected_e          outcome;
     ngx_http_bog_source_t  *source;
@@ -194,19 +192,11 @@ ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx)
         level = NGX_LOG_WARN;
     }
 
-    /* nginx would add what it does with the request: "while reading ..." */
-
-    log = ctx->request->connection->log;
-    action = log->action;
-    log->action = NULL;
-
-    ngx_log_error(level, log, 0,
-                  "token \"%*s\" of client id \"%V\" was rejected, %s",
-                  sizeof(ctx->sent->id), ctx->sent->id,
-                  &source->account->client_id,
-                  ngx_http_bog_rejected_outcomes[outcome]);
-
-    log->action = action;
+    ngx_http_bog_log_error(level, ctx->request,
+                           "token \"%*s\" of client id \"%V\" was rejected, "
+                           "%s", sizeof(ctx->sent->id), ctx->sent->id,
+                           &source->account->client_id,
+                           ngx_http_bog_rejected_outcomes[outcome]);
 }
 
 

@@ -159,12 +159,12 @@ ngx_http_bog_wait_for_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
     if (logged != ngx_time()) {
         logged = ngx_time();
 
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "%ui requests are held and no more can be, "
-                      "increase \"%s\"",
-                      ngx_http_bog_metrics_holding(
+        ngx_http_bog_log_error(NGX_LOG_WARN, r,
+                               "%ui requests are held and no more can be, "
+                               "increase \"%s\"",
+                               ngx_http_bog_metrics_holding(
                                                &ctx->source->slot->metrics),
-                      limit);
+                               limit);
     }
 
     return ngx_http_bog_do_without_token(r, ctx, blcf, now->mono, now);
@@ -193,9 +193,9 @@ ngx_http_bog_do_without_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
                           ctx->source->slot->metrics.without[blcf->token]);
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "no token for client id \"%V\" after %M ms",
-                  &ctx->source->account->client_id, ctx->held);
+    ngx_http_bog_log_error(NGX_LOG_INFO, r,
+                           "no token for client id \"%V\" after %M ms",
+                           &ctx->source->account->client_id, ctx->held);
 
     if (blcf->token == NGX_HTTP_BOG_OPTIONAL) {
         return NGX_DECLINED;

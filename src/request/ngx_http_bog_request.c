@@ -237,3 +237,28 @@ ngx_http_bog_ctx_cleanup(void *data)
         ngx_http_bog_token_free(data);
     }
 }
+
+
+void
+ngx_http_bog_log_error(ngx_uint_t level, ngx_http_request_t *r,
+    const char *fmt, ...)
+{
+    char       *action;
+    u_char     *p;
+    u_char      buf[NGX_MAX_ERROR_STR];
+    va_list     args;
+    ngx_log_t  *log;
+
+    log = r->connection->log;
+
+    va_start(args, fmt);
+    p = ngx_vslprintf(buf, buf + sizeof(buf), fmt, args);
+    va_end(args);
+
+    action = log->action;
+    log->action = NULL;
+
+    ngx_log_error(level, log, 0, "%*s", (size_t) (p - buf), buf);
+
+    log->action = action;
+}

@@ -109,6 +109,13 @@ void ngx_http_bog_check_answer(void *ctx);
 /* Adds the header filter, which checks the answers that nginx sends. */
 void ngx_http_bog_filter_init(void);
 
+/*
+ * Logs a line about the token of a request.  nginx would add what it did last,
+ * which has nothing to do with the token: " while sending to client".
+ */
+void ngx_http_bog_log_error(ngx_uint_t level, ngx_http_request_t *r,
+    const char *fmt, ...);
+
 /* Adds the variables $bog_*. */
 ngx_int_t ngx_http_bog_add_variables(ngx_conf_t *cf);
 
