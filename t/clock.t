@@ -62,6 +62,10 @@ sub gateway {
                     "\$bog_token_state \$bog_token_error/\$bog_token_expires";
             }
 
+            location = /status {
+                bog_status;
+            }
+
             location = /time {
                 return 200 \$msec;
             }
@@ -257,6 +261,46 @@ subtest 'on and back again' => sub {
 
     is($bank->count, 2, 'two token requests');
     good_tokens_only($bank);
+
+    end($nginx);
+};
+
+
+# Requests of the last minute are counted by the clock that is never set.
+
+subtest 'requests refused in the last minute' => sub {
+    my ($bank, $clock) = (bank(), Bog::Clock->new(monotonic => 1));
+    $bank->answer(status => 503, headers => [['Retry-After' => 300]],
+                  body => '');
+
+    my $nginx = gateway($bank, $clock, workers => 2,
+                        directives => 'bog_wait_timeout 0;');
+
+    my $refused = sub {
+        get($nginx->port, '/status')->{body} =~ /"refused_last_minute": (\d+)/;
+        return $1;
+    };
+    my $refuse = sub { get($nginx->port, '/')->{status} };
+
+    ok($bank->wait_requests(1), 'a fetch');
+    is($refuse->(), 503, 'refused') for 1 .. 3;
+    is($refused->(), 3, 'three');
+
+    $clock->set(30);
+    is($refused->(), 3, 'half a minute later');
+    is($refuse->(), 503, 'refused') for 1, 2;
+    is($refused->(), 5, 'five');
+
+    $clock->set(75);
+    is($refused->(), 2, 'the first ones are older than a minute');
+
+    # as many seconds as there are counters: one that is in use begins anew
+    $clock->set(90);
+    is($refuse->(), 503, 'refused');
+    is($refused->(), 1, 'a minute after the others');
+
+    $clock->set(200);
+    is($refused->(), 0, 'none');
 
     end($nginx);
 };

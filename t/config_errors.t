@@ -700,7 +700,7 @@ subtest 'values' => sub {
         ['bog_token on', '[emerg] invalid value "on" in %%CONF%%:1'],
         ['bog_client_auth post', '[emerg] invalid value "post" in %%CONF%%:1'],
         ['location /s { bog_status yaml; }', '[emerg] "bog_status" directive'
-         . ' must be "json", "prometheus" or "html" in %%CONF%%:1'],
+         . ' must be "json", "prometheus", "text" or "html" in %%CONF%%:1'],
         ['location /s { bog_status; bog_status json; }',
          '[emerg] "bog_status" directive is duplicate in %%CONF%%:1'],
         ['location /s { bog_status json html; }', '[emerg] invalid number of'

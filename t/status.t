@@ -59,6 +59,7 @@ sub gateway {
             location = /status { bog_status; }
             location = /json { bog_status json; }
             location = /metrics { bog_status prometheus; }
+            location = /text { bog_status text; }
             location = /page { bog_status html; }
         }
 END
@@ -121,6 +122,24 @@ sub samples {
 
 
 sub metrics { samples(get($_[0]->port, '/metrics')->{body}) }
+
+
+# The exit code of the script in the manual that calls itself one for Nagios.
+
+sub plugin {
+    my $nginx = shift;
+
+    my ($script) = slurp("$FindBin::Bin/../docs/operations.md")
+                   =~ /^```sh\n(.*?case \$text in.*?)^```$/ms
+        or die "no script\n";
+
+    my $url = 'http://127.0.0.1:' . $nginx->port . '/text';
+    $script =~ s{'http://[^']*'}{'$url'} or die "no URL\n";
+
+    system('sh', '-c', "($script) > /dev/null");
+
+    return $? >> 8;
+}
 
 
 sub seconds {
@@ -197,9 +216,11 @@ subtest 'JSON' => sub {
         endpoint             => $bank->url,
         scope                => '',
         required             => JSON::PP::true,
+        level                => 'ok',
         state                => 'valid',
         fetching             => JSON::PP::false,
         consecutive_failures => 0,
+        failing_since        => undef,
         last_failure         => undef,
         fetches              => { success => 1, failure => 0, aborted => 0 },
         failures             => { map { $_ => 0 } qw(resolve connect tls
@@ -207,6 +228,7 @@ subtest 'JSON' => sub {
                                   rejected malformed too_large) },
         held                 => 0,
         without_token        => { required => 0, optional => 0 },
+        refused_last_minute  => 0,
         unauthorized_answers => 0,
         rejected_tokens      => 0,
     }, 'the source');
@@ -237,7 +259,7 @@ subtest 'methods and formats' => sub {
                   . 'text/plain;version=0.0.4;q=0.3,*/*;q=0.2');
 
     my %type = (json => '200 application/json', html => '200 text/html',
-                prometheus => '200 text/plain');
+                prometheus => '200 text/plain', text => '200 text/plain');
 
     is($kind->('/status'), $type{json}, 'JSON by itself');
     is($kind->('/status', @accept), $type{json}, 'whatever is accepted');
@@ -251,6 +273,7 @@ subtest 'methods and formats' => sub {
 
     is($kind->('/json'), $type{json}, 'configured: JSON');
     is($kind->('/metrics'), $type{prometheus}, 'configured: Prometheus');
+    is($kind->('/text'), $type{text}, 'configured: text');
     is($kind->('/page'), $type{html}, 'configured: a page');
 
     is(get($port, "/status?format=$_")->{status}, 400, "no format: \"$_\"")
@@ -340,7 +363,192 @@ END
     $leak->text('the token', $_->{token}) for $bank->tokens;
 
     is(join(' ', $leak->in_text(get($nginx->port, $_)->{raw})), '', $_)
-        for qw(/json /metrics /page);
+        for qw(/json /metrics /text /page);
+
+    $nginx->ends;
+};
+
+
+# The time of the first failure stays until a token comes.
+
+subtest 'failing since' => sub {
+    my $bank = bank();
+    $bank->queue(map { { status => 500 } } 1 .. 3);
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, 'location / { %%PASS%% }');
+    my $since = sub { source($nginx)->{failing_since} };
+
+    ok(wait_until { $since->() }, 'it fails');
+    my $first = $since->();
+
+    ok($bank->wait_count(held => 1), 'three times');
+
+    my $source = source($nginx);
+    is($source->{consecutive_failures}, 3, 'so it is said');
+    is($source->{failing_since}, $first, 'since the first time');
+    cmp_ok(seconds($source->{last_failure}{failed_at}), '>', seconds($first),
+           'not the last one');
+
+    $bank->release;
+    is_soon($since, undef, 'until there is a token');
+
+    $nginx->ends;
+};
+
+
+# Troubles first, each on a line of its own.
+
+subtest 'text' => sub {
+    my ($good, $failing, $down) = (bank(), bank(), bank());
+
+    $good->answer(expires_in => 3000);
+    $failing->queue({ expires_in => 3000 });
+    $_->answer(status => 503, headers => [['Retry-After' => 300]], body => '')
+        for $failing, $down;
+
+    my $down_url = $down->url;
+    my $nginx = gateway($good, <<"END");
+        location / { %%PASS%% }
+        location /failing {
+            bog_token_endpoint ${\ $failing->url };
+            proxy_pass http://127.0.0.1:${\ $failing->api_port };
+            proxy_set_header Authorization "Bearer \$bog_bearer_token";
+        }
+        location /optional { bog_token_endpoint $down_url; bog_token optional;
+                             bog_token_param a b; %%PASS%% }
+        location /down { bog_token_endpoint $down_url; %%PASS%% }
+END
+    # the API refuses the first token, the fetch of another one fails
+    ok($failing->wait_count(answered => 1), 'a token');
+    $failing->api_answer(status => 401, body => '');
+    is(get($nginx->port, '/failing')->{status}, 401, 'which is refused');
+
+    is_soon(sub { [map { $_->{consecutive_failures} }
+                   @{ status($nginx)->{sources} }] }, [0, 1, 1, 1],
+            'three of four fail');
+
+    is(get($nginx->port, '/down')->{status}, 503, 'a request') for 1, 2;
+
+    my @sources = @{ status($nginx)->{sources} };
+    my @reason = map { $_ && qr/\Q$_->{reason}\E/ }
+                 map { $_->{last_failure} } @sources;
+
+    is_deeply([map { $_->{level} } @sources],
+              [qw(ok warning warning critical)], 'the levels');
+    is_deeply([map { $_->{refused_last_minute} } @sources], [0, 0, 0, 2],
+              'two requests are refused');
+
+    my $answer = get($nginx->port, '/text');
+    is(header($answer, 'Content-Type'), 'text/plain; charset=utf-8',
+       'the type');
+
+    my @lines = split /^/, $answer->{body};
+    my ($g, $f, $d) = map { '8282@127.0.0.1:' . $_->port }
+                      $good, $failing, $down;
+    my $valid = qr/token valid for 2\d\d\d s/;
+    my $since = qr/failing for \d\d? s/;
+    my $try = qr/next try in 3\d\d s|next try in 29\d s/;
+
+    is(shift @lines, "CRITICAL - no token for 2 of 4 sources, "
+                     . "refreshes fail for 1 of 4 sources\n", 'the summary');
+    is(scalar @lines, 4, 'four lines');
+
+    like($lines[0], qr/\ACRITICAL\ $d\#2:\ no\ token,\ $since:\ $reason[3],
+                       \ (?:$try),\ 2\ requests\ refused\ in\ the\ last
+                       \ minute\n\z/x, 'no token');
+    like($lines[1], qr/\AWARNING $f: $valid, $since: $reason[1], (?:$try)\n\z/,
+         'the old token serves');
+    like($lines[2], qr/\AWARNING $d: no token, $since: $reason[2], (?:$try)\n\z/,
+         'requests go on without a token');
+    is(plugin($nginx), 2, 'what Nagios is told');
+    like($lines[3], qr/\AOK $g: $valid, next fetch in \d+ s\n\z/, 'well');
+
+    $nginx->ends;
+};
+
+
+# A client id may have any character but control characters.
+
+subtest 'text, one source' => sub {
+    my $bank = bank(verify => 0);
+    $bank->answer(hold => 1);
+
+    my $id = q(<b>"&\\'</b>#2 | x);
+    my $quoted = $id =~ s/(['\\])/\\$1/gr;
+    my $nginx = gateway($bank, <<"END");
+        bog_client_id '$quoted';
+        bog_client_auth basic_urlencoded;
+        location / { %%PASS%% }
+END
+    my $text = sub { get($nginx->port, '/text')->{body} };
+    my $name = "$id\@127.0.0.1:" . $bank->port;
+
+    ok($bank->wait_requests(1), 'a token request');
+    is($text->(), "WARNING - no token for 1 of 1 sources\n"
+                  . "WARNING $name: no token yet, a fetch is under way\n",
+       'the first fetch');
+    is(plugin($nginx), 1, 'what Nagios is told');
+
+    $bank->release(expires_in => 300);
+    is_soon(sub { source($nginx)->{state} }, 'valid', 'there is a token');
+    like($text->(), qr/\AOK\ -\ 1\ source\ has\ a\ token\n
+                       OK\ \Q$name\E:\ token\ valid\ for\ 2\d\d\ s,
+                       \ next\ fetch\ in\ \d+\ s\n\z/x, 'a token');
+    is(plugin($nginx), 0, 'what Nagios is told');
+
+    $nginx->ends;
+};
+
+
+# For probes: a status of its own, and the body as ever.
+
+subtest 'check' => sub {
+    my $bank = bank();
+    $bank->answer(hold => 1);
+
+    my $nginx = gateway($bank, <<'END');
+        location / { %%PASS%% }
+        location /optional { bog_token optional; bog_token_param a b;
+                             %%PASS%% }
+END
+    my $port = $nginx->port;
+    my $check = sub { get($port, $_[0])->{status} };
+
+    ok($bank->wait_requests(2), 'two fetches');
+
+    is($check->($_), 503, "no token: $_")
+        for '/status?check', '/text?check', '/metrics?check', '/page?check',
+            '/status?check=', '/status?check=1', '/status?format=text&check',
+            '/status?a&check&b';
+
+    is($check->($_), 200, "no check: $_")
+        for '/status', '/status?checks', '/status?a=check', '/status?uncheck',
+            '/status?chec', '/status?';
+
+    is(get($port, '/status?check', method => 'HEAD')->{status}, 503, 'HEAD');
+    is(get($port, '/page?check')->{body}, get($port, '/page')->{body},
+       'the page is the same');
+    is(get($port, '/text?check')->{body}, get($port, '/text')->{body},
+       'and the text');
+
+    $bank->release;
+    is_soon(sub { $check->('/status?check') }, 200, 'a token');
+
+    $nginx->ends;
+};
+
+
+subtest 'check, optional sources only' => sub {
+    my $bank = bank();
+    $bank->answer(status => 503, headers => [['Retry-After' => 300]],
+                  body => '');
+
+    my $nginx = gateway($bank,
+                        'location / { bog_token optional; %%PASS%% }');
+
+    is_soon(sub { source($nginx)->{level} }, 'warning', 'it has no token');
+    is(get($nginx->port, '/status?check')->{status}, 200, 'and needs none');
 
     $nginx->ends;
 };
@@ -359,6 +567,8 @@ subtest 'a failure in all its words' => sub {
 
     my $source = source($nginx);
     my $failure = $source->{last_failure};
+
+    is($source->{failing_since}, $failure->{failed_at}, 'since then');
 
     is($source->{state}, 'missing', 'no token');
     is($source->{token}, undef, 'nothing of one');
@@ -506,6 +716,7 @@ END
     is(get($nginx->port, '/first')->{status}, 503, 'refused twice');
     is_deeply(source($nginx)->{without_token},
               { required => 1, optional => 0 }, 'counted once');
+    is(source($nginx)->{refused_last_minute}, 1, 'and refused');
 
     is(get($nginx->port, '/third')->{status}, 401, 'passed on');
     is_deeply(source($nginx)->{without_token},
@@ -979,6 +1190,9 @@ END
 
     is_deeply(JSON::PP->new->decode(get($port, '/')->{body})->{sources}, [],
               'in JSON');
+    is(get($port, '/?format=text')->{body},
+       "WARNING - no source is configured\n", 'as text');
+    is(get($port, '/?check')->{status}, 200, 'none is missing');
     is(samples(get($port, '/?format=prometheus')->{body})->{bog_sources}, 0,
        'for Prometheus');
 

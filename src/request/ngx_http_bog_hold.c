@@ -189,8 +189,8 @@ ngx_http_bog_do_without_token(ngx_http_request_t *r, ngx_http_bog_ctx_t *ctx,
 
     if (!(ctx->counted & (1 << blcf->token))) {
         ctx->counted |= 1 << blcf->token;
-        ngx_http_bog_metrics_count(
-                          ctx->source->slot->metrics.without[blcf->token]);
+        ngx_http_bog_metrics_without_token(&ctx->source->slot->metrics,
+                                           blcf->token, now->mono);
     }
 
     ngx_http_bog_log_error(NGX_LOG_INFO, r,

@@ -816,6 +816,10 @@ ngx_http_bog_publish_failure(ngx_http_bog_area_t *area, void *data)
 
     ngx_http_bog_now(&now);
 
+    if (record->policy.failures == 0) {
+        record->failing = now.wall;
+    }
+
     bog_policy_failure(&record->policy, &now, &fetch->failure,
                        (uint32_t) ngx_random());
 

@@ -10,7 +10,7 @@
 
 /*
  * The content handler of "bog_status", which nginx calls for a client request.
- * It reads the shared memory of all sources and answers in one of three
+ * It reads the shared memory of all sources and answers in one of four
  * formats.  It changes nothing, never waits, and shows no token and no secret.
  */
 
@@ -32,9 +32,12 @@
 
 static ngx_http_bog_format_t *ngx_http_bog_status_find_format(ngx_str_t *name);
 static ngx_int_t ngx_http_bog_status_handler(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_bog_status_asks_check(ngx_http_request_t *r);
 static ngx_int_t ngx_http_bog_status_read_sources(ngx_http_request_t *r,
     ngx_http_bog_writer_t *w);
 static ngx_int_t ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
+    ngx_http_bog_report_t *report, ngx_http_bog_account_t *account);
+static ngx_http_bog_level_e ngx_http_bog_status_level(
     ngx_http_bog_report_t *report, ngx_http_bog_account_t *account);
 static ngx_int_t ngx_http_bog_status_quote(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
@@ -53,6 +56,7 @@ static ngx_http_bog_format_t  ngx_http_bog_html = {
 static ngx_http_bog_format_t  *ngx_http_bog_formats[] = {
     &ngx_http_bog_json,
     &ngx_http_bog_prometheus,
+    &ngx_http_bog_text,
     &ngx_http_bog_html,
     NULL
 };
@@ -111,7 +115,7 @@ ngx_http_bog_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         blcf->status = ngx_http_bog_status_find_format(&value[1]);
 
         if (blcf->status == NULL) {
-            return "must be \"json\", \"prometheus\" or \"html\"";
+            return "must be \"json\", \"prometheus\", \"text\" or \"html\"";
         }
     }
 
@@ -182,7 +186,41 @@ ngx_http_bog_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    r->headers_out.status = NGX_HTTP_OK;
+
+    if (w.refusing && ngx_http_bog_status_asks_check(r)) {
+        r->headers_out.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
     return ngx_http_bog_status_send(r, format, &w);
+}
+
+
+/* looks for "check", with or without a value: ngx_http_arg() wants one */
+
+static ngx_uint_t
+ngx_http_bog_status_asks_check(ngx_http_request_t *r)
+{
+    u_char  *p, *end, *last;
+
+    last = r->args.data + r->args.len;
+
+    for (p = r->args.data; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, '&');
+
+        if (end == NULL) {
+            end = last;
+        }
+
+        if (end - p >= 5 && ngx_strncmp(p, "check", 5) == 0
+            && (end - p == 5 || p[5] == '='))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -243,8 +281,19 @@ ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
     report->failures = policy->failures;
     report->fetching = ngx_http_bog_store_leased(&report->record, now);
     report->valid = bog_times_valid(&policy->token, now);
+    report->starting = report->record.obtained == 0
+                       && report->record.failed.wall == 0
+                       && report->metrics->fetches[NGX_HTTP_BOG_FETCH_ABORTED]
+                          == 0;
+    report->level = ngx_http_bog_status_level(report, account);
+    report->refused = ngx_http_bog_metrics_refused(report->metrics, now->mono);
+    report->failing = report->failures ? report->record.failing : 0;
     report->state = "missing";
     report->expires = 0;
+
+    if (account->required && !report->valid) {
+        w->refusing = 1;
+    }
 
     if (report->valid) {
         report->state = (report->fetching
@@ -265,6 +314,21 @@ ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
 
     return ngx_http_bog_status_quote(w->pool, &report->client_id,
                                      &account->client_id);
+}
+
+
+/* a source that has only just been started is not in trouble yet */
+
+static ngx_http_bog_level_e
+ngx_http_bog_status_level(ngx_http_bog_report_t *report,
+    ngx_http_bog_account_t *account)
+{
+    if (report->valid) {
+        return report->failures ? NGX_HTTP_BOG_WARNING : NGX_HTTP_BOG_OK;
+    }
+
+    return (account->required && !report->starting) ? NGX_HTTP_BOG_CRITICAL
+                                                    : NGX_HTTP_BOG_WARNING;
 }
 
 
@@ -304,7 +368,6 @@ ngx_http_bog_status_send(ngx_http_request_t *r, ngx_http_bog_format_t *format,
 
     r->disable_not_modified = 1;
 
-    r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = format->type;
     r->headers_out.content_type_len = format->type_len;
 

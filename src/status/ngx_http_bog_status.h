@@ -12,6 +12,16 @@
 #include "ngx_http_bog_store.h"
 
 
+/* how bad the state of a source is, see ngx_http_bog_status_level() */
+
+typedef enum {
+    NGX_HTTP_BOG_OK = 0,
+    NGX_HTTP_BOG_WARNING,
+    NGX_HTTP_BOG_CRITICAL,
+    NGX_HTTP_BOG_LEVELS
+} ngx_http_bog_level_e;
+
+
 /*
  * One source, as all formats show it.  Times are in milliseconds since the
  * epoch, and relative to the wall clock as it is now.
@@ -25,12 +35,18 @@ typedef struct {
     ngx_str_t                 name;         /* quotes are escaped */
     ngx_str_t                 client_id;    /* likewise */
 
+    ngx_http_bog_level_e      level;
     char                     *state;
     ngx_uint_t                valid;        /* requests are given a token */
+    ngx_uint_t                starting;     /* there has been no token, and no
+                                               fetch has ended */
     ngx_uint_t                fetching;
     ngx_uint_t                failures;     /* since the last success */
     ngx_uint_t                held;         /* requests that wait now */
+    ngx_uint_t                refused;      /* requests, in the last minute */
     int64_t                   expires;      /* the token; 0 without one */
+    int64_t                   failing;      /* the first one of the failures;
+                                               0 without any */
     int64_t                   next;         /* the time of the next fetch; now
                                                while a fetch is under way */
 } ngx_http_bog_report_t;
@@ -47,6 +63,7 @@ typedef struct {
 
     ngx_http_bog_report_t    *reports;
     ngx_uint_t                n;            /* of reports */
+    ngx_uint_t                refusing;     /* a required source has no token */
 
     ngx_chain_t              *out;
     ngx_chain_t             **last;
@@ -66,6 +83,7 @@ struct ngx_http_bog_format_s {
 
 extern ngx_http_bog_format_t  ngx_http_bog_json;
 extern ngx_http_bog_format_t  ngx_http_bog_prometheus;
+extern ngx_http_bog_format_t  ngx_http_bog_text;
 
 /* when counting began, and the configurations that were loaded since then */
 

@@ -32,6 +32,11 @@ static void ngx_http_bog_json_counters(ngx_http_bog_writer_t *w, char *key,
 static u_char *ngx_http_bog_json_time(u_char *buf, int64_t ms);
 
 
+/* by ngx_http_bog_level_e */
+
+static char  *ngx_http_bog_json_levels[] = { "ok", "warning", "critical" };
+
+
 ngx_http_bog_format_t  ngx_http_bog_json = {
     ngx_string("json"),
     ngx_string("application/json"), sizeof("application/json") - 1,
@@ -77,6 +82,7 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
     u_char                 *obtained, buf[NGX_HTTP_BOG_JSON_TIME];
     u_char                  expires[NGX_HTTP_BOG_JSON_TIME];
     u_char                  next[NGX_HTTP_BOG_JSON_TIME];
+    u_char                  failing[NGX_HTTP_BOG_JSON_TIME];
     int64_t                 now;
     ngx_http_bog_record_t  *record;
 
@@ -92,11 +98,12 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
         "      \"endpoint\": \"%V\",\n"
         "      \"scope\": \"%V\",\n"
         "      \"required\": %s,\n"
+        "      \"level\": \"%s\",\n"
         "      \"state\": \"%s\",\n",
         &report->name, &report->client_id,
         &report->account->endpoint->authority, &report->account->endpoint->url,
         &report->account->scope, report->account->required ? "true" : "false",
-        report->state);
+        ngx_http_bog_json_levels[report->level], report->state);
 
     if (report->valid) {
         ngx_http_bog_status_print(w,
@@ -121,10 +128,12 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
         "      \"next_fetch_at\": %s,\n"
         "      \"next_fetch_in\": %.3f,\n"
         "      \"last_success_at\": %s,\n"
-        "      \"consecutive_failures\": %ui,\n",
+        "      \"consecutive_failures\": %ui,\n"
+        "      \"failing_since\": %s,\n",
         report->fetching ? "true" : "false",
         ngx_http_bog_json_time(next, report->next),
-        ngx_http_bog_seconds(report->next - now), obtained, report->failures);
+        ngx_http_bog_seconds(report->next - now), obtained, report->failures,
+        ngx_http_bog_json_time(failing, report->failing));
 }
 
 
@@ -203,9 +212,10 @@ ngx_http_bog_json_metrics(ngx_http_bog_writer_t *w,
                                m->without, NGX_HTTP_BOG_OFF);
 
     ngx_http_bog_status_print(w,
+        "      \"refused_last_minute\": %ui,\n"
         "      \"unauthorized_answers\": %uA,\n"
         "      \"rejected_tokens\": %uA\n",
-        m->unauthorized, m->rejected);
+        report->refused, m->unauthorized, m->rejected);
 }
 
 

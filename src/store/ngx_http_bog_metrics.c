@@ -14,6 +14,21 @@
  */
 
 
+/*
+ * A counter of refused requests has their number in its low bits, and above it
+ * the minute in which they came, cut to what is left.  One word has both, so
+ * they change together.
+ */
+
+#define NGX_HTTP_BOG_COUNT_BITS  20
+#define NGX_HTTP_BOG_COUNT_MASK                                               \
+    (((ngx_atomic_uint_t) 1 << NGX_HTTP_BOG_COUNT_BITS) - 1)
+
+#define ngx_http_bog_metrics_minute(second)                                   \
+    ((ngx_atomic_uint_t) ((second) / NGX_HTTP_BOG_RECENT)                     \
+     << NGX_HTTP_BOG_COUNT_BITS)
+
+
 static void ngx_http_bog_metrics_observe(ngx_http_bog_histogram_t *h,
     ngx_msec_t ms);
 static ngx_http_bog_holder_t *ngx_http_bog_metrics_holder(
@@ -230,6 +245,66 @@ ngx_http_bog_metrics_holding(ngx_http_bog_metrics_t *m)
 
         if (requests && !ngx_http_bog_process_dead((ngx_pid_t) holder->pid)) {
             n += requests;
+        }
+    }
+
+    return n;
+}
+
+
+void
+ngx_http_bog_metrics_without_token(ngx_http_bog_metrics_t *m, ngx_uint_t mode,
+    int64_t now)
+{
+    int64_t            second;
+    ngx_atomic_t      *counter;
+    ngx_atomic_uint_t  minute, old, count;
+
+    ngx_http_bog_metrics_count(m->without[mode]);
+
+    if (mode != NGX_HTTP_BOG_REQUIRED) {
+        return;
+    }
+
+    second = now / 1000;
+    counter = &m->refused[second % NGX_HTTP_BOG_RECENT];
+    minute = ngx_http_bog_metrics_minute(second);
+
+    /* the count of an earlier minute begins anew */
+
+    do {
+        old = *counter;
+        count = 1;
+
+        if ((old & ~NGX_HTTP_BOG_COUNT_MASK) == minute) {
+            count = ngx_min((old & NGX_HTTP_BOG_COUNT_MASK) + 1,
+                            NGX_HTTP_BOG_COUNT_MASK);
+        }
+
+    } while (!ngx_atomic_cmp_set(counter, old, minute | count));
+}
+
+
+ngx_uint_t
+ngx_http_bog_metrics_refused(ngx_http_bog_metrics_t *m, int64_t now)
+{
+    int64_t            second, last;
+    ngx_uint_t         n;
+    ngx_atomic_uint_t  counter;
+
+    n = 0;
+    last = now / 1000;
+
+    second = ngx_max(last - NGX_HTTP_BOG_RECENT + 1, 0);
+
+    for ( /* void */ ; second <= last; second++) {
+
+        counter = m->refused[second % NGX_HTTP_BOG_RECENT];
+
+        if ((counter & ~NGX_HTTP_BOG_COUNT_MASK)
+            == ngx_http_bog_metrics_minute(second))
+        {
+            n += counter & NGX_HTTP_BOG_COUNT_MASK;
         }
     }
 

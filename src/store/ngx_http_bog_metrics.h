@@ -27,6 +27,11 @@
 #define NGX_HTTP_BOG_HOLDERS  64
 
 
+/* seconds for which refused requests are counted one by one */
+
+#define NGX_HTTP_BOG_RECENT  60
+
+
 /* how a fetch ended */
 
 typedef enum {
@@ -79,6 +84,9 @@ typedef struct {
     ngx_atomic_t              without[NGX_HTTP_BOG_OFF];
                                                 /* requests without a token, by
                                                    "bog_token" */
+    ngx_atomic_t              refused[NGX_HTTP_BOG_RECENT];
+                                                /* those that got 503, by
+                                                   second */
     ngx_atomic_t              unauthorized;     /* answers of the API that
                                                    reject a token */
     ngx_atomic_t              rejected;         /* tokens dropped for them */
@@ -118,6 +126,17 @@ void ngx_http_bog_metrics_held(ngx_http_bog_metrics_t *m,
 
 /* Returns how many requests are held, in all processes that live. */
 ngx_uint_t ngx_http_bog_metrics_holding(ngx_http_bog_metrics_t *m);
+
+/*
+ * Counts a request for which there is no token at the mono time of now, by the
+ * "bog_token" of its location.
+ */
+void ngx_http_bog_metrics_without_token(ngx_http_bog_metrics_t *m,
+    ngx_uint_t mode, int64_t now);
+
+/* Returns how many of them were refused in the last minute. */
+ngx_uint_t ngx_http_bog_metrics_refused(ngx_http_bog_metrics_t *m,
+    int64_t now);
 
 
 #endif /* _NGX_HTTP_BOG_METRICS_H_INCLUDED_ */

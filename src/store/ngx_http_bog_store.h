@@ -89,6 +89,8 @@ typedef struct {
 
     int64_t                obtained;        /* wall, 0: no token so far */
     ngx_http_bog_failed_t  failed;
+    int64_t                failing;         /* wall: the first failure since
+                                               the last success */
     ngx_uint_t             total_failures;  /* of all fetches so far */
 
     ngx_http_bog_addrs_t   addrs;           /* of the last success */
