@@ -102,7 +102,7 @@ sub localised {
 
     $snippet =~ s/\b(?:[\w-]+\.)*(?:bog|businessonline|ipay)\.ge\b/127.0.0.1/g;
     $snippet =~ s/\blisten\s+\K(?:[\w.]+:)?([0-9]+)/127.0.0.1:%%PORT_$1%%/g;
-    $snippet =~ s/(?:\/etc|\/var\/log|\/var\/cache)\/nginx\//%%DIR%%\//g;
+    $snippet =~ s/(?:\/etc|\/var\/(?:cache|lib|log))\/nginx\//%%DIR%%\//g;
     $snippet =~ s/\/run\/(?:secrets|credentials\/[\w.]+)\//%%DIR%%\/bog\//g;
     $snippet =~ s/\bunix:\/run\/[\w\/-]+/unix:%%DIR%%\/socket/g;
     $snippet =~ s/\/etc\/ssl\/certs\/ca-certificates\.crt/${\ ca()->path }/g;
@@ -165,6 +165,87 @@ subtest 'configurations' => sub {
     }
 
     cmp_ok(scalar(map { snippets($_) } @pages), '>', 10, 'there are some');
+};
+
+
+# Examples are pasted into gateways that have other sites: what stands beside a
+# "server {}" defines something, and changes nothing of theirs.
+
+my $definitions = qr/\A(?:bog_state_path|include|js_import|limit_(?:conn|req)_zone
+                         |log_format|lua_shared_dict|map|proxy_cache_path
+                         |server|upstream)\z/x;
+
+# What each block of a configuration says, with what its blocks inherit.
+
+sub blocks {
+    my ($text, @outer) = @_;
+
+    my @blocks;
+    my %own;
+
+    $text =~ s/^\s*#.*\n//mg;
+
+    while ($text =~ /\G\s*((?:"[^"]*"|'[^']*'|\$\{|[^;{}"'])+)
+                     (;|(\{(?:[^{}]|(?3))*\}))/gx)
+    {
+        my ($words, $end, $block) = ($1, $2, $3);
+        my ($name, $value) = $words =~ /\A(\S+)\s*(.*?)\s*\z/s;
+
+        $own{$name} = $value;
+        push @blocks, [$name, $block =~ s/\A\{|\}\z//gr] if defined $block;
+    }
+
+    my %all = (map { %$_ } @outer, \%own);
+
+    return ({ own => [sort keys %own], all => \%all },
+            map { $_->[0] =~ /\A(?:http|server|location|if|limit_except)\z/
+                  ? blocks($_->[1], @outer, \%own) : () } @blocks);
+}
+
+
+sub examples {
+    return (['docs/examples/bog.conf', slurp("$root/docs/examples/bog.conf")],
+            (map { my $page = $_;
+                   map { ["$page:$_->[0]", $_->[1]] } snippets($page) } @pages),
+            map { ['docs/getting-started.md', $_] }
+                $text{'docs/getting-started.md'} =~ /<< 'END'\n(server.*?)^END$/ms);
+}
+
+
+subtest 'the certificate of the API is verified' => sub {
+    my $passes = 0;
+
+    for my $example (examples()) {
+        my ($name, $text) = @$example;
+
+        for my $block (map { $_->{all} } blocks($text)) {
+            for my $how (qw(proxy grpc)) {
+                next if ($block->{"${how}_pass"} // '') !~ /^(?:https|grpcs):/;
+
+                is(join(' ', map { $block->{"${how}_ssl_$_"} // 'not set' }
+                             qw(verify verify_depth trusted_certificate)),
+                   'on 3 /etc/ssl/certs/ca-certificates.crt', $name);
+                $passes++;
+            }
+        }
+    }
+
+    cmp_ok($passes, '>', 20, 'there are some');
+};
+
+
+subtest 'other sites are left alone' => sub {
+    for my $example (examples()) {
+        my ($name, $text) = @$example;
+        my ($top, $http) = blocks($text);
+
+        next if $text !~ /^\s*server \{/m;
+
+        my @beside = $text =~ /^http \{/m ? @{ $http->{own} }
+                                          : @{ $top->{own} };
+
+        is(join(' ', grep { !/$definitions/ } @beside), '', $name);
+    }
 };
 
 

@@ -40,7 +40,7 @@ plan skip_all => 'no jq'
 plan skip_all => 'only root can do what root does there' if $> != 0;
 
 my $dir = File::Temp->newdir('bog-walk-XXXXXX', TMPDIR => 1);
-my $port = free_port();
+my ($port, $status_port) = free_port(2);
 my $ca = Bog::CA->shared;
 
 my $bank = Bog::Bank->new(
@@ -55,6 +55,7 @@ my @stand_ins = (
     'oauth2-sandbox.bog.ge'              => 'localhost:' . $bank->tls_port,
     'api-sandbox.bog.ge'                 => 'localhost:' . $bank->api_tls_port,
     '127.0.0.1:8080'                     => "127.0.0.1:$port",
+    '127.0.0.1:9145'                     => "127.0.0.1:$status_port",
     'build/ngx_http_bog_module.so'       => abs_path($module),
     '/etc/ssl/certs/ca-certificates.crt' => $ca->path,
     '/usr/lib/nginx/'                    => "$dir/",

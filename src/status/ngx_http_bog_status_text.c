@@ -119,9 +119,10 @@ ngx_http_bog_text_source(ngx_http_bog_writer_t *w,
     }
 
     if (report->failures) {
-        ngx_http_bog_status_print(w, ", failing for %.0f s: %s",
-                              ngx_http_bog_seconds(now - report->failing),
-                              ngx_http_bog_error_reason(record->failed.error));
+        ngx_http_bog_status_print(w, ", failing for %.0f s: %*s",
+                                  ngx_http_bog_seconds(now - report->failing),
+                                  record->failed.reason_len,
+                                  record->failed.reason);
     }
 
     if (report->fetching) {
