@@ -109,12 +109,13 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
         ngx_http_bog_status_print(w,
             "      \"token\": {\n"
             "        \"id\": \"%*s\",\n"
+            "        \"size\": %uz,\n"
             "        \"obtained_at\": %s,\n"
             "        \"expires_at\": %s,\n"
             "        \"age\": %.3f,\n"
             "        \"expires_in\": %.3f\n"
             "      },\n",
-            sizeof(record->id), record->id, obtained,
+            sizeof(record->id), record->id, record->len, obtained,
             ngx_http_bog_json_time(expires, report->expires),
             ngx_http_bog_seconds(now - record->obtained),
             ngx_http_bog_seconds(report->expires - now));
