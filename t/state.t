@@ -282,7 +282,7 @@ subtest 'it belongs to the user of the workers' => sub {
 # The line counts to the end of the token, like $bog_token_expires, and not to
 # the last seconds, in which the token is not given out.
 
-subtest 'how long a stored token is valid' => sub {
+subtest 'when a stored token expires' => sub {
     my $bank = bank();
     my %source = source($bank);
     my $nginx = gateway($bank);
@@ -291,7 +291,7 @@ subtest 'how long a stored token is valid' => sub {
     put($nginx, file_of($nginx, %source), sealed(\%source, lifetime => 3000));
     $nginx->start;
 
-    my $left = $nginx->wait_log(qr/ was read from .* valid for ([0-9]+)s/);
+    my $left = $nginx->wait_log(qr/ was read from .* expires in ([0-9]+)s/);
     my $took = Time::HiRes::time() - $before;
 
     cmp_ok($left, '<=', 2990, 'until it expires');
@@ -325,7 +325,7 @@ subtest 'a start while the bank is down' => sub {
 
     my $path = file_of($nginx, source($bank, url => $bank->url('unix')));
     my @lines = grep { /\[notice\]/ } lines($nginx, 'token of client id "8282"'
-        . qq( was read from "$path", it is valid for 2[0-9]{2}s\$));
+        . qq( was read from "$path", it expires in 2[0-9]{2}s\$));
     is(scalar(@lines), 3, 'each start says so');
     is(written($nginx), 1, 'and what was read is not written again');
 

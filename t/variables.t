@@ -110,6 +110,31 @@ HTTP
 };
 
 
+# Both count to the moment at which the token expires, and not to its last five
+# seconds, in which it is not given out.
+
+subtest '$bog_token_expires, and the lifetime in the log' => sub {
+    my $bank = bank();
+    $bank->answer(expires_in => 3000);
+
+    my $start = now();
+    my $nginx = gateway($bank,
+                        'location /left { return 200 $bog_token_expires; }');
+
+    my $line = $nginx->wait_log(qr/(token obtained.*)\n/);
+    my $left = body($nginx, '/left');
+    my $took = now() - $start;
+
+    like($line, qr/\Atoken\ obtained,\ lifetime:\ 3000s,
+                   \ next\ refresh\ in\ [0-9]+s,\ client\ id:\ "8282",
+                   \ token\ endpoint:\ "\Q${\ $bank->url }\E"\z/x, 'the log');
+    cmp_ok($left, '<=', 3000, 'the variable');
+    cmp_ok($left, '>=', int(3000 - $took - 1), 'to the second');
+
+    $nginx->ends;
+};
+
+
 subtest 'valid, refreshing, missing, off' => sub {
     my $bank = bank();
     $bank->answer(hold => 1, expires_in => 10);

@@ -391,7 +391,7 @@ END
 
     if [ "$state" = valid ] || [ "$state" = refreshing ]; then
         say
-        say "A token came. It is valid for $expires more seconds."
+        say "A token came. It expires in $expires seconds."
         say "With these lines, nginx sends it to $api_host:"
         say
         show << END

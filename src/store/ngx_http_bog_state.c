@@ -292,7 +292,7 @@ ngx_http_bog_state_restore(ngx_http_bog_account_t *account, bog_state_t *state,
 
     ngx_log_error(NGX_LOG_NOTICE, log, 0,
                   "token of client id \"%V\" was read from \"%V\", "
-                  "it is valid for %Ls",
+                  "it expires in %Ls",
                   &account->client_id, &account->state->file, left / 1000);
 
     return BOG_STATE_OK;
