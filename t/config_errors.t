@@ -24,7 +24,7 @@ my $clear = '[warn] the client secret is sent in clear text to "%s", use'
 my $decoded = '[warn] the client secret has a "%%" or a "+", which some'
               . ' servers decode, see "bog_client_auth" in %%%%CONF%%%%:2';
 my $unpaired = '[emerg] "%s" is used without "%s" in %%%%CONF%%%%:%d';
-my $differs = '[warn] locations that share the token of client "8282" differ'
+my $differs = '[warn] locations that share the token of client id "8282" differ'
               . ' in "%s", that of the first one is used in %%%%CONF%%%%:%d';
 my $endpoint = '[emerg] %s in token endpoint "%s" in %%%%CONF%%%%:1';
 

@@ -77,7 +77,7 @@ ngx_http_bog_account_get(ngx_conf_t *cf, ngx_http_bog_loc_conf_t *blcf)
         }
 
         ngx_http_bog_conf_log(NGX_LOG_WARN, cf, &blcf->client_id->place,
-                              "locations that share the token of client "
+                              "locations that share the token of client id "
                               "\"%V\" differ in \"%V\", that of the first "
                               "one is used",
                               &account->client_id, &cmd->name);

@@ -221,7 +221,7 @@ ngx_http_bog_token_alloc(ngx_http_bog_account_t *account, size_t size)
 
     if (token == NULL) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                      "no memory for the token of client \"%V\"",
+                      "no memory for the token of client id \"%V\"",
                       &account->client_id);
         return NULL;
     }
