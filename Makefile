@@ -30,8 +30,8 @@ MODULE = $(BUILD)/ngx_http_bog_module.so
 TREE = $(BUILD)/nginx
 
 # all that a configured tree depends on; a change of it configures anew
-NGINX_H = $(or $(NGINX_SRC),/usr/share/nginx/src)/src/core/nginx.h
-SETTINGS = $(NGINX_SRC) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
+NGINX_H = $(or $(NGINX_SRC),$(BOG_DEBIAN)/usr/share/nginx/src)/src/core/nginx.h
+SETTINGS = $(NGINX_SRC) $(BOG_DEBIAN) $(shell grep -s 'define NGINX_VERSION' $(NGINX_H)) \
 	$(NGINX_FLAGS) $(ADD) $(CC) $(CC_OPT) $(LD_OPT) $(wildcard src/*/*)
 
 .PHONY: all nginx test demo unit dist deb clean FORCE

@@ -309,6 +309,8 @@ for my $first ('token', 'client') {
 
 
 subtest 'h2load' => sub {
+    plan skip_all => 'no h2load' if system 'command -v h2load > /dev/null';
+
     my ($bank, $nginx) = cold('location / { %%PASS%% }', listen => 'http2',
                               workers => 2);
 

@@ -22,7 +22,7 @@ use Bog::Util qw(now timeout wait_until);
 plan skip_all => 'no libfaketime under AddressSanitizer' if $ENV{BOG_ASAN};
 
 unless (Bog::Clock->library) {
-    my $reason = 'libfaketime is not installed: util/deps.sh test';
+    my $reason = 'libfaketime is not installed: util/deps.sh libfaketime';
 
     die "$reason\n" if ($ENV{CI} // '') eq 'true';
     plan skip_all => $reason;

@@ -157,14 +157,29 @@ sub loads {
 }
 
 
+# Those of the pages, and those of docs/examples.
+
+sub examples {
+    my $manifest = slurp("$root/docs/examples/kubernetes.yaml");
+    my ($pod) = $manifest =~ /^  nginx\.conf: \|\n((?:    .*\n|\n)+)/m;
+
+    # the harness has its own
+    $pod =~ s/^    //mg;
+    $pod =~ s/^ *(?:pid|error_log|\w+_temp_path|access_log +\/dev).*\n//mg;
+
+    return (['docs/examples/kubernetes.yaml', $pod],
+            ['docs/examples/bog.conf', slurp("$root/docs/examples/bog.conf")],
+            map { my $page = $_;
+                  map { ["$page:$_->[0]", $_->[1]] } snippets($page) } @pages);
+}
+
+
 subtest 'configurations' => sub {
     local $ENV{RES_OPTIONS} = 'timeout:1 attempts:1';
 
-    for my $page (@pages) {
-        loads("$page:$_->[0]", $_->[1]) for snippets($page);
-    }
+    loads(@$_) for examples();
 
-    cmp_ok(scalar(map { snippets($_) } @pages), '>', 10, 'there are some');
+    cmp_ok(scalar(examples()), '>', 10, 'there are some');
 };
 
 
@@ -200,15 +215,6 @@ sub blocks {
     return ({ own => [sort keys %own], all => \%all },
             map { $_->[0] =~ /\A(?:http|server|location|if|limit_except)\z/
                   ? blocks($_->[1], @outer, \%own) : () } @blocks);
-}
-
-
-sub examples {
-    return (['docs/examples/bog.conf', slurp("$root/docs/examples/bog.conf")],
-            (map { my $page = $_;
-                   map { ["$page:$_->[0]", $_->[1]] } snippets($page) } @pages),
-            map { ['docs/getting-started.md', $_] }
-                $text{'docs/getting-started.md'} =~ /<< 'END'\n(server.*?)^END$/ms);
 }
 
 

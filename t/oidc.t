@@ -17,14 +17,14 @@ use Bog::Client qw(get steady header);
 use Bog::Nginx;
 use Bog::Util qw(free_port timeout wait_until slurp);
 
-my $modules = "$FindBin::Bin/../build/oidc";
+my $modules = "$FindBin::Bin/../build/npm";
 my $ttl = 3;
 
 # what form-encoding changes
 my ($id, $secret) = ('shop', 'a+b/c=d%20 e&f:g');
 
 unless (-d "$modules/node_modules") {
-    my $reason = 'oidc-provider is not installed: util/deps.sh test';
+    my $reason = 'oidc-provider is not installed: util/deps.sh npm';
 
     die "$reason\n" if ($ENV{CI} // '') eq 'true';
     plan skip_all => $reason;
@@ -116,7 +116,7 @@ done_testing;
 
 
 sub start_server {
-    copy("$FindBin::Bin/oidc/server.mjs", $modules) or die "copy: $!\n";
+    copy("$FindBin::Bin/npm/server.mjs", $modules) or die "copy: $!\n";
 
     my $cert = $ca->cert(name => 'localhost');
     my $log = "$modules/server.log";

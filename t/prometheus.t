@@ -19,7 +19,7 @@ my $root = "$FindBin::Bin/..";
 my $examples = "$root/docs/examples";
 
 unless (Bog::Prometheus::is_there()) {
-    my $reason = 'Prometheus is not installed: util/deps.sh test';
+    my $reason = 'Prometheus is not installed: util/deps.sh prometheus';
 
     die "$reason\n" if ($ENV{CI} // '') eq 'true';
     plan skip_all => $reason;

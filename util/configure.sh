@@ -6,7 +6,8 @@
 # SOURCE_DIR is a source tree of nginx; empty means Debian's nginx-dev. Neither
 # is written to. BUILD_DIR/source says where make has to be run. From the
 # environment: CC, NGINX_FLAGS (for a source tree), CC_OPT, LD_OPT, and ADD, which
-# is --add-module for a module that is part of nginx.
+# is --add-module for a module that is part of nginx; BOG_DEBIAN, a folder in
+# which Debian's packages were unpacked.
 #
 # Bash, because nginx-dev keeps the flags of Debian's nginx in a bash array.
 
@@ -42,13 +43,13 @@ mkdir -p "$2"
 build=$(cd "$2" && pwd)
 
 if [ -z "$source" ]; then
-    tree=/usr/share/nginx/src
+    tree=${BOG_DEBIAN:-}/usr/share/nginx/src
 
-    [ -f $tree/conf_flags ] \
+    [ -f "$tree/conf_flags" ] \
         || die 'no nginx to build for; on Debian: apt-get install nginx-dev'
 
     # shellcheck source=/dev/null
-    . $tree/conf_flags
+    . "$tree/conf_flags"
 
     flags=("${NGX_CONF_FLAGS[@]}")
     configure=./configure

@@ -83,6 +83,7 @@ make -s unit BUILD=$out \
 
 # those that fail still have run what they have run
 status=0
+[ $# -gt 0 ] || set -- --all
 BOG_COVERAGE=1 sh util/test.sh "$@" || status=$?
 
 lcov -q --capture --directory $out --base-directory "$root" --no-external \

@@ -14,6 +14,8 @@ set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+. "$root/util/progress.sh"
 path=/auth/realms/bog/protocol/openid-connect/token
 wrong=0
 nginx=
@@ -415,6 +417,11 @@ END
 
 sh "$root/util/deps.sh" demo
 
+if [ ! -x /usr/sbin/nginx ] || [ ! -d /usr/share/nginx/src ]; then
+    export BOG_DEBIAN="$root/build/debian"
+    PATH=$BOG_DEBIAN/usr/sbin:$PATH
+fi
+
 trap end EXIT
 trap 'exit 1' HUP INT PIPE TERM
 
@@ -423,7 +430,13 @@ umask 077
 dir=$(mktemp -d)
 chmod 711 "$dir"
 
-if ! make -C "$root" > "$dir/make.log" 2>&1; then
+compile() {
+    make -j "$(nproc)" -C "$root" > "$dir/make.log" 2>&1
+}
+
+say 'Compiling the module'
+
+if ! alive compile; then
     tail -n 20 "$dir/make.log" >&2
     die 'the module cannot be built'
 fi

@@ -1,21 +1,41 @@
 #!/bin/sh
 #
-# deps.sh build|demo|test|core|beside|lint|fuzz|coverage|bench|fleet|diagrams
-#         |source|deb|chroot [PACKAGE...]
+# deps.sh NAME...
 #
 # Installs what is missing on Debian bookworm, trixie or sid, with root's
 # rights or by sudo. Asks nothing, and touches nothing where nothing is missing.
+# A name is a package, a tool of t/tools, or one of these sets:
 #
-# What only some of the tests need is optional: without it they are skipped.
-# With CI=true nothing is optional.
+#   light       what util/test.sh needs by default: a compiler, libraries, Perl.
+#               nginx and Perl's modules, where they are not installed, are only
+#               unpacked, in build/debian
+#   demo        what util/demo.sh needs, in the same way
+#   test        all that the tests can use; CI=true fails where some is missing
+#   core        what the suites need that are run with each nginx there is
+#   build, lint, fuzz, coverage, bench, fleet, diagrams, source, deb, chroot
+#
+# deps.sh -n TOOL...
+#
+# Prints those of the tools that are missing, and installs nothing.
 
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+. "$root/util/progress.sh"
+
+tools=$root/t/tools
+debian=$root/build/debian
+npm=$root/build/npm
+lock=$root/t/npm/package-lock.json
+modules='libnginx-mod-http-brotli-filter libnginx-mod-http-brotli-static
+         libnginx-mod-http-headers-more-filter libnginx-mod-http-js
+         libnginx-mod-http-lua libnginx-mod-http-modsecurity'
 log=$root/build/deps.log
 policy=/usr/sbin/policy-rc.d
 keyring=signed-by=/usr/share/keyrings/debian-archive-keyring.gpg
 scratch=
+begun=
 
 say() {
     printf '%s\n' "$*"
@@ -30,7 +50,7 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         env DEBIAN_FRONTEND=noninteractive "$@"
     else
-        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+        sudo -n env DEBIAN_FRONTEND=noninteractive "$@"
     fi
 }
 
@@ -50,9 +70,14 @@ missing() {
     done
 }
 
+logged() {
+    "$@" < /dev/null >> "$log" 2>&1
+}
+
 apt() {
-    if as_root apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" \
-        < /dev/null >> "$log" 2>&1
+    if alive logged as_root apt-get -q -y -o DPkg::Lock::Timeout=300 \
+        -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold "$@"
     then
         return
     fi
@@ -62,18 +87,13 @@ apt() {
     return 1
 }
 
-# Once, and only if there is something to install.
+# Once, and only if there is something to fetch.
 
-begin() {
+prepare() {
     [ -z "$scratch" ] || return 0
 
     if ! has apt-get; then
         say "This is not Debian; missing here: $*"
-        return 1
-    fi
-
-    if [ "$(id -u)" -ne 0 ] && ! has sudo; then
-        say "Only root can do this: apt-get install $*"
         return 1
     fi
 
@@ -82,8 +102,22 @@ begin() {
     trap end EXIT
     trap 'exit 1' HUP INT PIPE TERM
     scratch=$(mktemp -d)
+}
 
+# Once, and only if there is something to install.
+
+begin() {
+    [ -z "$begun" ] || return 0
+    prepare "$@" || return
+
+    if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2> /dev/null; then
+        say "Only root can do this: apt-get install $*"
+        return 1
+    fi
+
+    begun=yes
     keep_down nginx-common prometheus
+    say 'Reading the lists of packages'
     apt update
 }
 
@@ -92,8 +126,7 @@ end() {
         as_root rm -f $policy
     fi
 
-    # apt's folders in it are root's
-    as_root rm -rf "$scratch"
+    rm -rf "$scratch"
 }
 
 # Installed by Debian, they take their ports at once. We need the binaries only:
@@ -101,19 +134,23 @@ end() {
 # What was there before is not ours to keep down.
 
 keep_down() {
-    [ ! -e $policy ] || return 0
-
     names=
     for package; do
         installed "$package" || names="$names | *${package%-common}*"
     done
 
-    [ -n "$names" ] || return 0
+    [ -z "$names" ] || forbid "${names# | }"
+}
+
+forbid() {
+    if [ -e $policy ] && ! grep -qs 'nginx-bog' $policy; then
+        return
+    fi
 
     cat > "$scratch/policy" << END
 #!/bin/sh
 # of nginx-bog's util/deps.sh, for the time of an installation
-case "\$*" in ${names# | }) exit 101 ;; esac
+case "\$*" in $1) exit 101 ;; esac
 END
     as_root install -m 755 "$scratch/policy" $policy
 }
@@ -125,18 +162,13 @@ require() {
     install "$wanted" || die "missing:$wanted"
 }
 
-# optional WHAT COMMAND [ARGUMENT...]
+# Tools that tests can do without.
 
 optional() {
-    what=$1
-    shift
-
-    if "$@"; then
-        return
-    fi
-
-    say "Not tested, for lack of packages: $what"
-    [ "${CI:-}" != true ]
+    for tool; do
+        there "$tool" || bring "$tool" || [ "${CI:-}" != true ] \
+            || die "missing: $tool"
+    done
 }
 
 install() {
@@ -151,28 +183,70 @@ install() {
 
 # Test::Nginx is in forky and later only, but it is Perl: forky's package serves
 # the older releases as well. To their apt forky stays unknown: all that has to
-# do with it is told on the command line and kept in a folder of our own.
+# do with it is told on the command line and kept in a folder of our own. Of the
+# packages that it depends on, t/directives.t needs only some.
 
-test_nginx() {
-    if installed libtest-nginx-perl; then
-        return
-    fi
-
-    begin libtest-nginx-perl || return
+for_test_nginx() {
+    perl_modules libhttp-message-perl liblist-moreutils-perl \
+                 libtest-base-perl libtest-longstring-perl || return
+    prepare libtest-nginx-perl || return
 
     if apt-cache show libtest-nginx-perl > /dev/null 2>&1; then
-        install libtest-nginx-perl
+        unpack apt-get libtest-nginx-perl
         return
     fi
-
-    say 'Installing libtest-nginx-perl, from forky'
 
     # the system's own mirror of Debian; that of security updates has no forky
     # before it is released
     mirrors "deb [$keyring] \$(REPO_URI) forky main" 'Label: Debian'
 
-    apart update && apart download libtest-nginx-perl || return
-    apt install --no-install-recommends "$scratch"/libtest-nginx-perl_*.deb
+    alive logged apart update || return
+    unpack apart libtest-nginx-perl
+}
+
+# unpack apt-get|apart PACKAGE...
+#
+# Into build/debian: no maintainer's script is run, no service is started, and
+# the system does not know of it.
+
+unpack() {
+    how=$1
+    shift
+
+    say "Fetching $*, to build/debian"
+    rm -rf "$scratch/unpack"
+    mkdir -p "$scratch/unpack" "$debian"
+
+    (
+        cd "$scratch/unpack"
+        logged "$how" download "$@" || exit
+
+        for deb in *.deb; do
+            dpkg-deb -x "$deb" "$debian" || exit
+        done
+    ) || {
+        tail -n 5 "$log"
+        return 1
+    }
+}
+
+# Modules that are not installed, with what apt would install for them.
+
+perl_modules() {
+    wanted=
+    for module in $(missing "$@"); do
+        [ -d "$debian/usr/share/doc/$module" ] || wanted="$wanted $module"
+    done
+
+    [ -n "$wanted" ] || return 0
+    prepare "$wanted" || return
+
+    # shellcheck disable=SC2086
+    wanted=$(apt-get -s --no-install-recommends install $wanted \
+             | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+
+    # shellcheck disable=SC2086
+    unpack apt-get $wanted
 }
 
 # Sources for apart, by the system's own: mirrors FORMAT [FILTER...]
@@ -189,21 +263,19 @@ mirrors() {
         | sort -u > "$scratch/sources.list"
 }
 
-# apt with nothing of the system's but its configuration. As root all through,
-# for _apt, apt's user for downloads, cannot enter the folder.
+# apt-get with nothing of the system's but its configuration. As root all
+# through, for _apt, apt's user for downloads, cannot enter the folder.
 
 apart() {
-    (
-        cd "$scratch"
-        apt -o Dir::Etc::SourceList="$scratch/sources.list" \
-            -o Dir::Etc::SourceParts="$scratch/parts" \
-            -o Dir::State::Lists="$scratch/lists" \
-            -o Dir::Cache="$scratch/cache" \
-            -o APT::Default-Release= \
-            -o APT::Sandbox::User=root \
-            -o Acquire::Languages=none \
-            "$@"
-    )
+    apt-get -q -y \
+        -o Dir::Etc::SourceList="$scratch/sources.list" \
+        -o Dir::Etc::SourceParts="$scratch/parts" \
+        -o Dir::State::Lists="$scratch/lists" \
+        -o Dir::Cache="$scratch/cache" \
+        -o APT::Default-Release= \
+        -o APT::Sandbox::User=root \
+        -o Acquire::Languages=none \
+        "$@"
 }
 
 # source_of SOURCE VERSION FOLDER
@@ -221,8 +293,11 @@ source_of() {
     say "Fetching the source of $1 $2"
 
     mirrors "deb-src [$keyring] \$(REPO_URI) \$(RELEASE) main"
-    apart update || return
-    apart source --only-source --download-only --tar-only "$1=$2" || return
+    alive logged apart update || return
+    (
+        cd "$scratch"
+        logged apart source --only-source --download-only --tar-only "$1=$2"
+    ) || return
 
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -247,39 +322,57 @@ for_source() {
 
 # An OAuth server to test against. Node may well come from elsewhere.
 
-node_modules() {
-    modules=$root/build/oidc
-    lock=$root/t/oidc/package-lock.json
-
-    if [ ! -f "$lock" ] || cmp -s "$lock" "$modules/installed"; then
-        return
-    fi
-
+for_npm() {
     if ! has node || ! has npm; then
         install nodejs npm || return
     fi
 
-    say 'Installing oidc-provider, by npm'
+    prepare npm || return
+    say "Installing what t/npm names, by npm $(npm --version)"
 
-    mkdir -p "$modules"
-    cp "$root/t/oidc/package.json" "$lock" "$modules"
-    (
-        cd "$modules"
-        npm ci --ignore-scripts --no-audit --no-fund < /dev/null >> "$log" 2>&1
-    ) || return
-    cp "$lock" "$modules/installed"
+    mkdir -p "$npm"
+    cp "$root/t/npm/package.json" "$lock" "$npm"
+
+    if ! alive logged npm --prefix "$npm" ci --ignore-scripts --no-audit \
+                          --no-fund
+    then
+        say 'npm failed; it said'
+        grep -i 'npm err' "$log" | tail -n 8
+        return 1
+    fi
+
+    cp "$lock" "$npm/installed"
 }
 
-# For Debian's nginx, or for one of which there is the source.
+# A compiler, and what nginx and this module are compiled with.
+
+for_compiler() {
+    require gcc libc6-dev make libjansson-dev libssl-dev zlib1g-dev
+    installed libpcre3-dev || require libpcre2-dev
+}
+
+# For Debian's nginx as it is installed, or for one of which there is the source.
 
 for_build() {
-    if [ -n "${NGINX_SRC:-}" ]; then
-        require gcc libc6-dev make libjansson-dev libssl-dev zlib1g-dev
-        installed libpcre3-dev || require libpcre2-dev
+    for_compiler
+    [ -n "${NGINX_SRC:-}" ] || require nginx nginx-dev
+}
+
+# The same without what Debian's packages of nginx depend on, and without a
+# service.
+
+for_nginx() {
+    for_compiler
+
+    if [ -n "${NGINX_SRC:-}" ] || [ -d "$debian/usr/share/nginx/src" ] \
+        || [ -z "$(missing nginx nginx-dev)" ]
+    then
         return
     fi
 
-    require gcc libc6-dev make nginx nginx-dev libjansson-dev libssl-dev
+    prepare nginx nginx-dev || die 'missing: nginx nginx-dev'
+    apt-cache show nginx-dev > /dev/null 2>&1 || begin nginx-dev || :
+    unpack apt-get nginx nginx-dev || die 'missing: nginx nginx-dev'
 }
 
 for_deb() {
@@ -292,30 +385,30 @@ for_chroot() {
 }
 
 for_demo() {
-    for_build
-    require curl ca-certificates
+    for_nginx
+    require curl ca-certificates perl
+}
+
+for_light() {
+    for_nginx
+    require libcmocka-dev openssl perl procps
+    perl_modules libio-socket-ssl-perl || die 'missing: libio-socket-ssl-perl'
+    optional libtest-nginx-perl
 }
 
 # What the suites need that are run with each nginx there is.
 
 for_core() {
-    for_demo
-    require perl openssl libcmocka-dev libio-socket-ssl-perl jq
-    optional 'HTTP/2 clients, with h2load' for_http2
+    for_build
+    require ca-certificates curl jq libcmocka-dev libio-socket-ssl-perl \
+            openssl perl
+    optional nghttp2-client
 }
 
 for_test() {
     for_core
-    optional 'the models, with spin' for_models
-    optional 'the tables, with Test::Nginx' test_nginx
-    optional 'a real OAuth server, with node and npm' node_modules
-    optional 'steps of the clock, with libfaketime' for_clock
-    optional 'workers stopped at a line, with gdb' for_debugger
-    optional 'a corporate proxy, with socat' for_proxy
-    optional 'metrics and alerts, with Prometheus' for_metrics
-    optional 'the page, with Chromium' for_page
-    optional 'the form of the manual, with mandoc' for_manual
-    optional 'modules of others, beside this one' for_beside
+    # shellcheck disable=SC2046
+    optional spin $(awk '/^[a-z]/ && $1 != "root" { print $1 }' "$tools")
 }
 
 for_lint() {
@@ -333,18 +426,22 @@ for_bench() {
     require valgrind wrk nghttp2-client gnuplot-nox
 }
 
-# Of Debian's nginx. The first two are what the module is compared with, too.
+# Of Debian's nginx; the first two are what this module is compared with, too.
+# Their packages switch them on in the machine's nginx, which is not meant here.
 
-for_beside() {
-    [ -z "${NGINX_SRC:-}" ] || return 0
+for_modules() {
+    begin "$modules" || return
+    forbid '*nginx*'
 
-    wanted=$(missing libnginx-mod-http-lua libnginx-mod-http-js \
-                     libnginx-mod-http-headers-more-filter \
-                     libnginx-mod-http-brotli-filter \
-                     libnginx-mod-http-brotli-static \
-                     libnginx-mod-http-modsecurity)
+    enabled=$(say /etc/nginx/modules-enabled/*.conf)
+    install "$modules" || return
 
-    [ -z "$wanted" ] || install "$wanted"
+    for link in /etc/nginx/modules-enabled/*.conf; do
+        case " $enabled " in
+            *" $link "*) ;;
+            *) as_root rm "$link" ;;
+        esac
+    done
 }
 
 for_diagrams() {
@@ -359,49 +456,18 @@ for_fleet() {
 
 for_fuzz() {
     require clang libclang-rt-dev libc6-dev libjansson-dev libssl-dev
-    optional "the inside of jansson, with its source" \
-        source_of jansson "$(source_version libjansson-dev)" jansson
-}
 
-for_http2() {
-    if has h2load; then
-        return
-    fi
-
-    install nghttp2-client
-}
-
-for_models() {
-    if has spin; then
-        return
-    fi
-
-    install spin
-}
-
-for_debugger() {
-    if has gdb; then
-        return
-    fi
-
-    install gdb
+    source_of jansson "$(source_version libjansson-dev)" jansson \
+        || [ "${CI:-}" != true ] || die 'no source of jansson'
 }
 
 # Neither now nor at the next start of the machine is it to run.
 
-for_metrics() {
-    if has prometheus && has promtool; then
-        return
-    fi
-
-    install prometheus && as_root update-rc.d prometheus disable >> "$log" 2>&1
+for_prometheus() {
+    install prometheus && logged as_root update-rc.d prometheus disable
 }
 
-for_page() {
-    if has chromium-headless-shell || has chromium; then
-        return
-    fi
-
+for_chromium() {
     begin chromium-headless-shell || return
 
     if apt-cache show chromium-headless-shell > /dev/null 2>&1; then
@@ -412,40 +478,82 @@ for_page() {
     install chromium
 }
 
-for_manual() {
-    if has mandoc; then
-        return
-    fi
-
-    install mandoc
+there() {
+    case $1 in
+        chromium)
+            has chromium-headless-shell || has chromium
+            ;;
+        libfaketime)
+            installed libfaketime
+            ;;
+        libtest-nginx-perl)
+            installed "$1" || [ -d "$debian/usr/share/perl5/Test/Nginx" ]
+            ;;
+        modules)
+            # those of others are for Debian's nginx
+            # shellcheck disable=SC2086
+            [ -n "${NGINX_SRC:-}" ] || [ -z "$(missing $modules)" ]
+            ;;
+        nghttp2-client)
+            has h2load && has nghttp
+            ;;
+        npm)
+            # a tarball has no such test
+            [ ! -f "$lock" ] || cmp -s "$lock" "$npm/installed"
+            ;;
+        prometheus)
+            has prometheus && has promtool
+            ;;
+        root)
+            [ "$(id -u)" -eq 0 ]
+            ;;
+        *)
+            has "$1"
+            ;;
+    esac
 }
 
-for_proxy() {
-    if has socat; then
-        return
-    fi
-
-    install socat
+bring() {
+    case $1 in
+        chromium | modules | prometheus)
+            "for_$1"
+            ;;
+        libtest-nginx-perl)
+            for_test_nginx
+            ;;
+        npm)
+            for_npm
+            ;;
+        *)
+            install "$1"
+            ;;
+    esac
 }
 
-for_clock() {
-    if installed libfaketime; then
-        return
-    fi
+[ $# -gt 0 ] || die 'usage: deps.sh NAME..., or deps.sh -n TOOL...'
 
-    install libfaketime
-}
+if [ "$1" = -n ]; then
+    shift
 
-case ${1:-} in
-    build | demo | test | core | beside | lint | fuzz | coverage | bench \
-        | fleet | diagrams | source | deb | chroot)
-        ;;
-    *)
-        die 'usage: deps.sh build|demo|test|core|beside|lint|fuzz|coverage|bench
-               |fleet|diagrams|source|deb|chroot [PACKAGE...]'
-        ;;
-esac
+    for name; do
+        there "$name" || say "$name"
+    done
 
-"for_$1"
-shift
-require "$@"
+    exit
+fi
+
+for name; do
+    case $name in
+        light | demo | test | core | build | lint | fuzz | coverage | bench \
+            | fleet | diagrams | source | deb | chroot)
+            "for_$name"
+            ;;
+        *)
+            if grep -q "^$name " "$tools"; then
+                there "$name" || bring "$name" || die "missing: $name"
+            else
+                require "$name"
+            fi
+            ;;
+    esac
+done

@@ -111,7 +111,7 @@ prepare='
     fi
 
     sh util/deps.sh core nghttp2-client "$@"
-    [ "$kind" != beside ] || sh util/deps.sh beside'
+    [ "$kind" != beside ] || sh util/deps.sh modules'
 
 # shellcheck disable=SC2016
 run='
@@ -119,8 +119,10 @@ run='
     shift
 
     if [ "$kind" = beside ]; then
-        BOG_MODULES=$(sed -n "s,load_module modules/\(.*\);,/usr/lib/nginx/modules/\1,p" \
-                          /etc/nginx/modules-enabled/*.conf | tr "\n" " ")
+        # in this order Lua comes after ndk, which it needs
+        BOG_MODULES=$(cat /usr/share/nginx/modules-available/*.conf | sort \
+            | sed -n "s,load_module modules/\(.*\);,/usr/lib/nginx/modules/\1,p" \
+            | tr "\n" " ")
         export BOG_MODULES
         echo "Other modules: $BOG_MODULES"
     fi

@@ -192,7 +192,7 @@ run() {
 }
 
 command -v spin > /dev/null \
-    || die 'spin is missing: sh util/deps.sh test, or apt-get install spin'
+    || die 'spin is missing: sh util/deps.sh spin'
 command -v "${CC:-cc}" > /dev/null || die "${CC:-cc} is missing"
 
 [ $# -gt 0 ] || set -- store lease

@@ -1,9 +1,18 @@
 #!/bin/sh
 #
-# test.sh [SUITE...]
+# test.sh
 #
-# Installs what is missing, builds, and runs the unit tests and the suites in t
-# (or those named: "wire", "t/wire.t").
+# Installs what a build needs where it is missing, builds, and runs the unit
+# tests and the suites in t that need nothing else. At its end a table says what
+# was skipped, and which command brings what it lacks.
+#
+# test.sh --all
+#
+# Installs all that the tests can use, and runs all of them. CI runs these.
+#
+# test.sh SUITE...
+#
+# The same for the suites named: "wire", or "t/wire.t".
 #
 # test.sh -r PROGRAM [ARGUMENT...]
 #
@@ -13,8 +22,9 @@
 #   NGINX_FLAGS="..."       what that one is configured with, see Makefile
 #   BOG_STATIC=1            the module is part of that one
 #   BOG_MODULES="..."       paths of other modules, loaded before this one
-#   BOG_DEPS=core           what is installed: all that the core suites need
-#   BOG_JOBS=4              so many suites at a time
+#   BOG_DEPS=core           what is installed, a set of util/deps.sh
+#   BOG_JOBS=4              so many suites at a time; by default 4, and 1 of
+#                           those named
 #   BOG_EVENTS="use poll;"  what nginx's events block says
 #   BOG_ASAN=1              a module with AddressSanitizer and UBSan
 #   BOG_COVERAGE=1          a module that counts what is run, see coverage.sh
@@ -26,6 +36,8 @@ set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+. "$root/util/progress.sh"
 build=build
 reports=
 
@@ -38,8 +50,16 @@ die() {
     exit 1
 }
 
+# called by alive
+# shellcheck disable=SC2317
+to_file() {
+    file=$1
+    shift
+    "$@" > "$file" 2>&1
+}
+
 quietly() {
-    if ! "$@" > build/make.log 2>&1; then
+    if ! alive to_file build/make.log "$@"; then
         tail -n 40 build/make.log >&2
         die "$* failed"
     fi
@@ -51,11 +71,12 @@ passed() {
     awk '/PASSED/ { n += $4 } END { print n + 0 }'
 }
 
-# The suites named, in the order named; else all.
+# The suites named, in the order named; else all, those first that take longest.
 
 suites() {
     if [ $# -eq 0 ]; then
-        ls t/*.t
+        say t/refresh.t t/backoff.t t/state.t t/*.t | tr ' ' '\n' \
+            | awk '!seen[$0]++'
         return
     fi
 
@@ -69,6 +90,48 @@ suites() {
 shuffled() {
     awk -v seed="$1" 'BEGIN { srand(seed) } { print rand() "\t" $0 }' \
         | sort | cut -f 2
+}
+
+# "TOOL SUITE" for each suite that lacks a tool, in build/lacking. In the light
+# run those suites are left out; a "(SUITE)" skips some of its tests.
+
+lacking() {
+    # a line for each tool and suite
+    awk '/^[a-z]/ { for (i = 2; i <= NF; i++) print $1, $i }' t/tools \
+        > build/needs
+    # shellcheck disable=SC2046
+    sh util/deps.sh -n $(cut -d ' ' -f 1 build/needs | sort -u) \
+        > build/missing
+
+    say "$suites" | sed 's,^t/\(.*\)\.t$,\1,' > build/chosen
+    awk 'FILENAME == ARGV[1] { missing[$1]; next }
+         FILENAME == ARGV[2] { chosen[$1]; chosen["(" $1 ")"]; next }
+         $1 in missing && $2 in chosen' \
+        build/missing build/chosen build/needs > build/lacking
+
+    [ -n "$light" ] || return 0
+
+    suites=$(say "$suites" | awk '
+        FILENAME != "-" { left_out["t/" $2 ".t"]; next }
+        !($1 in left_out)' build/lacking -)
+}
+
+table() {
+    [ -s build/lacking ] || return 0
+
+    say
+    printf '%-46s %-19s %s\n' 'Skipped (or in part)' 'for lack of' \
+           'which this brings'
+    awk '
+        { suites[$1] = suites[$1] (suites[$1] ? " " : "") $2 }
+        END {
+            for (tool in suites)
+                printf "%-46s %-19s %s\n", suites[tool], tool, \
+                    tool == "root" ? "sudo sh util/test.sh" \
+                                   : "sh util/deps.sh " tool
+        }' build/lacking | sort
+    say
+    say 'sh util/test.sh --all installs all of these, and runs all tests.'
 }
 
 # Two, for Test::Nginx wants a pair; below those that the kernel gives to
@@ -132,18 +195,55 @@ with_valgrind() {
            TEST_NGINX_TIMEOUT
 }
 
+# What util/deps.sh has unpacked, where the packages are not installed.
+
+use_unpacked() {
+    debian=$root/build/debian
+    for dir in "$debian"/usr/share/perl5 "$debian"/usr/lib/*/perl5/5.*; do
+        PERL5LIB=$dir${PERL5LIB:+:$PERL5LIB}
+    done
+    export PERL5LIB
+
+    if [ ! -x /usr/sbin/nginx ] || [ ! -d /usr/share/nginx/src ]; then
+        PATH=$debian/usr/sbin:$PATH
+        export BOG_DEBIAN="$debian"
+    fi
+}
+
 cd "$root"
+mkdir -p build
 
-sh util/deps.sh "${BOG_DEPS:-test}" ${BOG_VALGRIND:+valgrind}
+program=
+suites=
+light=
 
-# what make wants takes their place
-if [ "${1:-}" = -r ]; then
-    shift
-    program=$*
-    suites=
-else
-    program=
+case ${1:-} in
+    '')
+        deps='light'
+        light=yes
+        ;;
+    --all)
+        deps='test'
+        shift
+        ;;
+    -r)
+        deps='test'
+        shift
+        program=$*
+        ;;
+    *)
+        deps='test'
+        BOG_JOBS=${BOG_JOBS:-1}
+        ;;
+esac
+
+sh util/deps.sh "${BOG_DEPS:-$deps}" ${BOG_VALGRIND:+valgrind}
+use_unpacked
+
+# what make wants takes the place of the arguments
+if [ -z "$program" ]; then
     suites=$(suites "$@")
+    lacking
 fi
 
 if [ -n "${BOG_RANDOM:-}" ]; then
@@ -156,9 +256,9 @@ else
     export TEST_NGINX_NO_SHUFFLE=1
 fi
 
-mkdir -p build
 TEST_NGINX_BINARY=${TEST_NGINX_BINARY:-$(command -v nginx || :)}
 
+say 'Compiling and running the unit tests'
 quietly make unit
 say "Unit tests passed: $(passed < build/make.log)"
 
@@ -167,6 +267,7 @@ if [ -n "${BOG_EVENTS:-}" ] && [ -z "${NGINX_SRC:-}" ] && ! knows_events; then
     NGINX_SRC=$root/build/source
 fi
 
+say 'Compiling the module'
 set -- NGINX_SRC="${NGINX_SRC:-}" \
     ${NGINX_FLAGS:+"NGINX_FLAGS=$NGINX_FLAGS"} \
     ${BOG_STATIC:+ADD=--add-module}
@@ -222,7 +323,7 @@ status=0
 if [ -n "$program" ]; then
     perl -I t/lib $program || status=$?
 else
-    prove -j "${BOG_JOBS:-1}" -I t/lib $suites || status=$?
+    alive prove -j "${BOG_JOBS:-4}" -I t/lib $suites || status=$?
 fi
 
 for report in ${reports:+"$reports".*}; do
@@ -231,5 +332,7 @@ for report in ${reports:+"$reports".*}; do
         status=1
     fi
 done
+
+[ -n "$program" ] || table
 
 exit $status
