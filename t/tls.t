@@ -18,7 +18,7 @@ use Test::More;
 use Bog::CA;
 use Bog::Client 'get';
 use Bog::Nginx;
-use Bog::Util qw(now timeout wait_until spew);
+use Bog::Util qw(now timeout wait_until slurp spew);
 
 my $ca = Bog::CA->shared;
 my $other = Bog::CA->new(name => 'another CA');
@@ -85,7 +85,19 @@ sub answering {
 
 sub cut { shutdown $_[0], 1 }
 
-sub reset_it { setsockopt $_[0], SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 }
+# A reset takes away what the other end has not read yet, so that must be none.
+
+sub reset_it {
+    my $fh = shift;
+
+    my $other = sprintf ':%04X [0-9A-F]{8}:%04X', $fh->peerport, $fh->sockport;
+
+    wait_until {
+        slurp('/proc/net/tcp') !~ /$other [0-9A-F]{2} [0-9A-F]{8}:0*[1-9A-F]/;
+    };
+
+    setsockopt $fh, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+}
 
 
 # Waits for the client to give up, but not for ever.

@@ -127,7 +127,9 @@ subtest '$bog_token_expires, and the lifetime in the log' => sub {
 
     like($line, qr/\Atoken\ obtained,\ lifetime:\ 3000s,
                    \ next\ refresh\ in\ [0-9]+s,\ client\ id:\ "8282",
-                   \ token\ endpoint:\ "\Q${\ $bank->url }\E"\z/x, 'the log');
+                   \ token\ endpoint:\ "\Q${\ $bank->url }\E",
+                   \ upstream:\ "127\.0\.0\.1:${\ $bank->port }"\z/x,
+         'the log');
     cmp_ok($left, '<=', 3000, 'the variable');
     cmp_ok($left, '>=', int(3000 - $took - 1), 'to the second');
 
