@@ -23,8 +23,8 @@
 
 #define NGX_HTTP_BOG_CSP                                                      \
     "default-src 'none'; connect-src 'self'; "                                \
-    "script-src 'sha256-ZKtdB29xtWHCx7WiyH0fJW5TRZdX5C0ZbySn8rG4ZoI='; "      \
-    "style-src 'sha256-pLvkmQzg0SuJAR+GodEYlWEkb+qVMF3G0pKwHYNEetg='; "       \
+    "script-src 'sha256-h9E/TgTbuN2GVpher2ivBOy9FdbOSGDz8bL36mmeOBA='; "      \
+    "style-src 'sha256-3/RW8QSL3UmK4NQBXTAqYHku3Y+nCAaumu61HGwaU54='; "       \
     "img-src data:; frame-ancestors 'none'"
 
 #define NGX_HTTP_BOG_STATUS_BUFFER  65536

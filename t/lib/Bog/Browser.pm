@@ -6,7 +6,8 @@ package Bog::Browser;
 #   my $browser = Bog::Browser->new;
 #   my $page = $browser->load('http://127.0.0.1:8080/', width => 390);
 #   $page->evaluate('document.title');
-#   $page->screenshot('build/artefacts/page.png');
+#   $page->screenshot('build/screenshots/page.png');
+#   $page->accessible;                     what a screen reader is told
 #
 # %opt of load: width, height, dark => 1, mobile => 1.
 #
@@ -262,6 +263,46 @@ sub evaluate {
         if $answer->{exceptionDetails};
 
     return $answer->{result}{value};
+}
+
+
+# A line for each thing, with its role, its name, and what state it is in,
+# indented as they contain each other. A text that a name has is not repeated.
+
+sub accessible {
+    my $self = shift;
+
+    my @nodes = @{ $self->call('Accessibility.getFullAXTree')->{nodes} };
+    my %node = map { $_->{nodeId} => $_ } @nodes;
+
+    return _lines(\%node, $nodes[0]{nodeId}, 0, '');
+}
+
+
+sub _lines {
+    my ($nodes, $id, $depth, $said) = @_;
+
+    my $node = $nodes->{$id} or return;
+    my $role = $node->{role}{value} // '';
+    my $name = $node->{name}{value} // '';
+
+    return if $role eq 'InlineTextBox'
+              || $role eq 'StaticText' && index($said, $name) >= 0;
+
+    my %has = map { $_->{name} => $_->{value}{value} }
+              @{ $node->{properties} // [] };
+    my $line = $name eq '' ? $role : "$role: $name";
+
+    $line .= $has{expanded} ? ', open' : ', closed' if exists $has{expanded};
+    $line .= ', live' if $role eq 'heading' && $has{live};
+
+    return '  ' x $depth . $line if $role eq 'image';
+
+    my $shown = !$node->{ignored} && $role !~ /\A(?:generic|none)\z/;
+
+    return ($shown ? '  ' x $depth . $line : (),
+            map { _lines($nodes, $_, $depth + $shown, $shown ? $name : $said) }
+            @{ $node->{childIds} // [] });
 }
 
 
