@@ -65,6 +65,7 @@ is(get($nginx->port, '/rejected')->{status}, 503, 'a request') for 1 .. 3;
 
 subtest 'what it may run' => \&may_run;
 subtest 'three sources' => \&three_sources;
+subtest 'as a check' => \&as_a_check;
 subtest 'a reader is not disturbed' => \&undisturbed;
 subtest 'where to read on' => \&where_to_read_on;
 subtest 'looks, three sources' => \&looks, $nginx, 3;
@@ -434,6 +435,20 @@ END
 }
 
 
+# Its own status is 503 then, and that of the JSON is not.
+
+sub as_a_check {
+    is(get($nginx->port, '/status?check')->{status}, 503, 'no token');
+
+    my $page = shown(url() . '?check');
+
+    is(texts($page, 'h1')->[0], 'No token for 1 of 3 sources. '
+                                . 'Refreshes fail for 1 of 3 sources',
+       'the page is the same');
+    $page->close;
+}
+
+
 # What has the focus and what is open stays so, while the state comes anew.
 
 sub undisturbed {
@@ -454,8 +469,32 @@ END
     is_deeply($page->evaluate('[...document.querySelectorAll("details")]'
                               . '.map(d => d.open ? 1 : 0)'), [0, 1, 1],
               'what is open');
-    is($page->evaluate('document.activeElement === window.focused && '
-                       . 'window.focused.tagName'), 'SUMMARY', 'the focus');
+
+    my $kept = 'document.activeElement === window.focused && '
+               . 'window.focused.tagName';
+    is($page->evaluate($kept), 'SUMMARY', 'the focus');
+
+    # all sources change their places, and so do the headings
+    my $status = status();
+    $_->{level} = $_->{level} eq 'ok' ? 'critical' : 'ok'
+        for @{ $status->{sources} };
+
+    $page->evaluate('show(' . encode_json($status) . ')');
+    is($page->evaluate('window.focused.closest("section").innerText'
+                       . '.startsWith("Trouble")'), JSON::PP::true,
+       'the source moves');
+    is($page->evaluate($kept), 'SUMMARY', 'and takes the focus with it');
+
+    # the section has been hidden so far
+    $_->{level} = 'ok' for @{ $status->{sources} };
+    $page->evaluate('show(' . encode_json($status) . ')');
+    is_deeply(texts($page, 'section:not([hidden]) h2'), ['Working'],
+              'all is well');
+    is($page->evaluate('document.querySelectorAll("[open]").length'), 0,
+       'and nothing is open');
+    $_->{level} = 'critical' for @{ $status->{sources} };
+    $page->evaluate('show(' . encode_json($status) . ')');
+    is($page->evaluate($kept), 'SUMMARY', 'the focus is where it was');
 
     $page->close;
 }

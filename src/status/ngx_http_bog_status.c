@@ -23,7 +23,7 @@
 
 #define NGX_HTTP_BOG_CSP                                                      \
     "default-src 'none'; connect-src 'self'; "                                \
-    "script-src 'sha256-h9E/TgTbuN2GVpher2ivBOy9FdbOSGDz8bL36mmeOBA='; "      \
+    "script-src 'sha256-NYk/E93FHdfzctwjFP173dkRXl4eDNvfgC3EfY0Bp+s='; "      \
     "style-src 'sha256-3/RW8QSL3UmK4NQBXTAqYHku3Y+nCAaumu61HGwaU54='; "       \
     "img-src data:; frame-ancestors 'none'"
 
