@@ -279,7 +279,7 @@ sub knows_all {
 
     is_deeply(\%facts, {
         'Cause'                 => $source->{last_failure}{reason},
-        'What to do'            => "see \x{201c}The bank refuses the credentials"
+        'What to do'            => "see \x{201c}Credentials rejected"
                                    . "\x{201d} in docs/troubleshooting.md",
         'Client id'             => $long,
         'Endpoint'              => $bank{rejected}->url,
@@ -347,7 +347,7 @@ RootWebArea: \x{2715} No token for N of N sources. Refreshes fail for N of N sou
                 StaticText: in TIME, CLOCK
               term: What to do
               definition
-                StaticText: see \x{201c}The bank refuses the credentials\x{201d} in docs/troubleshooting.md
+                StaticText: see \x{201c}Credentials rejected\x{201d} in docs/troubleshooting.md
               term: Client id
               definition
                 StaticText: LONG
@@ -388,7 +388,7 @@ RootWebArea: \x{2715} No token for N of N sources. Refreshes fail for N of N sou
                 StaticText: in TIME, CLOCK
               term: What to do
               definition
-                StaticText: see \x{201c}No answer, or no token\x{201d} in docs/troubleshooting.md
+                StaticText: see \x{201c}Unexpected status\x{201d} in docs/troubleshooting.md
               term: Client id
               definition
                 StaticText: N
@@ -530,8 +530,8 @@ END
     ok(wait_until { $page->evaluate('document.links.length') == 2 },
        'links with it');
     is_deeply($page->evaluate('[...document.links].map(a => a.href)'),
-              ['https://wiki.test/trouble#the-bank-refuses-the-credentials',
-               'https://wiki.test/trouble#no-answer-or-no-token'],
+              ['https://wiki.test/trouble#credentials-rejected',
+               'https://wiki.test/trouble#unexpected-status'],
               'which lead there');
 
     $page->close;

@@ -23,7 +23,7 @@
 
 #define NGX_HTTP_BOG_CSP                                                      \
     "default-src 'none'; connect-src 'self'; "                                \
-    "script-src 'sha256-NYk/E93FHdfzctwjFP173dkRXl4eDNvfgC3EfY0Bp+s='; "      \
+    "script-src 'sha256-0ZctiTQqpl6AxhYG4CVHesoElSUlzo2g3LgUfC17r8A='; "      \
     "style-src 'sha256-3/RW8QSL3UmK4NQBXTAqYHku3Y+nCAaumu61HGwaU54='; "       \
     "img-src data:; frame-ancestors 'none'"
 
