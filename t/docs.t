@@ -257,6 +257,8 @@ subtest 'other sites are left alone' => sub {
 
 # Directives and variables.
 
+my $page = $text{'docs/directives.md'};
+
 my @levels = ([MAIN => 'http'], [SRV => 'server'], [LOC => 'location']);
 
 sub directives {
@@ -282,38 +284,164 @@ sub variables {
 }
 
 
-sub documented {
-    my ($pattern) = @_;
+# The default of a directive, from the merge of locations: a word, or a time in
+# milliseconds.  The merge has no default for these three.
 
-    return { map { $_ => 1 }
-             $text{'docs/directives.md'} =~ /^### ($pattern)$/mg };
+my %unusual = (
+    bog_bind           => 'off',
+    bog_ssl_name       => "the endpoint's host",
+    bog_token_endpoint =>
+        $source =~ /bog_default_endpoint = ngx_string\(\s*"(.*?)"\)/,
+);
+
+sub default_in_code {
+    my $name = shift;
+
+    my %field = $source =~ /ngx_string\("(bog_\w+)"\),\s*NGX_HTTP_[^{}]*?
+                            offsetof\(ngx_http_bog_loc_conf_t,\s(\w+)\)/gx;
+    my %merged = $source =~ /\bngx_conf_merge_(?:\w+_)?value\(conf->(\w+),
+                             \s*prev->\w+,\s*(.*?)\);/gsx;
+    my %word = reverse
+        $source =~ /\{ ngx_string\("([\w.]+)"\), (NGX_\w+) \}/g;
+
+    my $value = $merged{$field{$name} // ''} // '';
+
+    return $unusual{$name} if $unusual{$name};
+    return '—' if $value =~ /\A(?:NULL|""|)\z/;
+    return $value eq '1' ? 'on' : 'off' if $name eq 'bog_ssl_verify';
+
+    my @words = grep { defined } map { $word{$_} } $value =~ /\b(NGX_\w+)/g;
+
+    return @words ? "@words" : $value =~ tr/"//dr;
+}
+
+
+sub in_milliseconds {
+    my %unit = (s => 1000, m => 60 * 1000, h => 60 * 60 * 1000);
+
+    return shift =~ s/\A([0-9]+)([smh])\z/$1 * $unit{$2}/er;
+}
+
+
+# The release that each directive and variable appeared in, from CHANGES.  A name
+# that is in no release belongs to the next one.
+
+sub releases {
+    my %in;
+
+    my %changes = slurp("$root/CHANGES")
+        =~ /^Changes with nginx-bog (\S+) [^\n]*\n(.*?)(?=^Changes|\z)/gms;
+
+    for my $release (keys %changes) {
+        my @features = $changes{$release}
+            =~ /\*\) Feature: the ([^*]*?) (?:directive|variable)s?\./g;
+
+        $in{$_} = $release for map { /(\$?bog_\w+)/g } @features;
+    }
+
+    return (\%in, [keys %changes]);
+}
+
+
+sub appeared {
+    my ($name, $version) = @_;
+
+    my ($in, $released) = releases();
+
+    return is($version, $in->{$name}, 'the version') if $in->{$name};
+
+    like($version, qr/\A[0-9.]+\z/, 'the next version')
+        && ok(!(grep { $_ eq $version } @$released), 'not a released one');
 }
 
 
 subtest 'directives' => sub {
     my $directives = directives();
 
-    is_deeply([sort keys %{ documented('bog_\w+') }],
-              [sort keys %$directives], 'all of them, and no others');
+    my @names = $page =~ /^### (bog_\w+)$/mg;
+    my %head = $page =~ /^### (bog_\w+)\n\n```\n(Syntax: .*?^```\n\n\w+)/gms;
 
-    my %head = $text{'docs/directives.md'}
-               =~ /^### (bog_\w+)\n\n```\n(Syntax: .*?)^```$/gms;
+    is_deeply([sort @names], [sort keys %$directives],
+              'all of them, and no others');
 
-    for my $name (sort keys %$directives) {
-        my ($syntax, $default, $context) = ($head{$name} // '')
-            =~ /^Syntax:   (.*)\nDefault:  (.*)\nContext:  (.*)\n\z/s;
+    for my $name (@names) {
+        my ($syntax, $default, $context, $version, $verb) = $head{$name}
+            =~ /^Syntax:\ {3}(.*)\nDefault:\ {2}(.*)\nContext:\ {2}(.*)\n
+                Appeared:\ (.*)\n```\n\n(.*)\z/sx;
 
-        like($syntax // '', qr/\A$name .*;\z/, "$name: its syntax");
-        like($default // '', qr/\A(?:—|$name\s.*;|the .*)\z/s,
-             'its default');
+        like($syntax // '', qr/\A$name\b.*;\z/, "$name: its syntax");
+        is(in_milliseconds($default =~ s/\A$name\s+(.*);\z/$1/sr),
+           default_in_code($name), 'its default');
         is($context, $directives->{$name}, 'its context');
+        appeared($name, $version);
+        like($verb, qr/\A(?:Adds|Defines|Enables|Limits|Makes|Sets)\z/,
+             'its text begins with a verb');
     }
 };
 
 
-subtest 'variables' => sub {
-    is_deeply([sort keys %{ documented('\$\w+') }],
+subtest 'the table of directives' => sub {
+    my ($all) = $page =~ /^The context \*all\* means (.*)\.$/m;
+
+    my @rows = map { [split / \| /] } $page =~ /^\| (\[`bog_.*) \|$/mg;
+    my @names = map { $_->[0] =~ /`(\w+)`/ } @rows;
+
+    is_deeply(\@names, [$page =~ /^### (bog_\w+)$/mg],
+              'the order of the sections');
+
+    for my $row (@rows) {
+        my ($name, $context, $default, $text) = @$row;
+
+        my ($word) = $name =~ /\A\[`(\w+)`\]\(#\1\)\z/;
+        my ($section) = $page =~ /^### \Q$word\E\n.*?^Default:  (.*?)$/ms;
+
+        $section =~ s/\A\w+\s+(.*);\z/`$1`/;
+        $section = "the bank's" if $word eq 'bog_token_endpoint';
+
+        is($context =~ s/\Aall\z/$all =~ s{ and }{, }r/er,
+           directives()->{$word}, "$word: its context");
+        is($default, $section, 'its default');
+        like($text, qr/\A\w[^|]*\z/, 'a line');
+    }
+};
+
+
+subtest 'the table of variables' => sub {
+    my @rows = map { [split / \| /] }
+               $page =~ /^\| (\[?`\$bog_\w+`.*) \|$/mg;
+    my %sections = map { $_ => 1 } $page =~ /^### (\$bog_\w+)$/mg;
+
+    is_deeply([sort map { $_->[0] =~ /(\$\w+)/ } @rows],
               [sort keys %{ variables() }], 'all of them, and no others');
+
+    for my $row (@rows) {
+        my ($name, $text) = @$row;
+        my ($word) = $name =~ /(\$(\w+))/;
+
+        is($name, $sections{$word} ? "[`$word`](#$2)" : "`$word`",
+           "$word: a link to its section");
+        appeared($word, $text =~ /\(([0-9.]+)\)\z/ ? $1 : '0.1.0');
+    }
+};
+
+
+# The formats of "bog_status", and the members of its JSON.
+
+subtest 'the status' => sub {
+    my $json = slurp("$root/src/status/ngx_http_bog_status_json.c");
+    my ($section) = $page =~ /^### bog_status\n(.*?)^## /ms;
+
+    my ($formats) = $section =~ /\[(.*?)\];$/m;
+    my @members = ($json =~ /\\"(\w+)\\":/g,
+                   $json =~ /bog_json_counters\(w, "(\w+)"/g);
+
+    my %known = map { $_ => 1 } @members, split / \| /, $formats;
+    my @heads = map { /`(\w+)`/g } $section =~ /^- ((?:`\w+`(?:, )?)+)/mg;
+
+    cmp_ok(scalar(@members), '>', 30, 'there are some');
+    is(join(' ', grep { $section !~ /`$_`/ } sort keys %known), '',
+       'all of them');
+    is(join(' ', grep { !$known{$_} } @heads), '', 'no others');
 };
 
 
