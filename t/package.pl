@@ -94,7 +94,7 @@ sub configured {
 
     my $text = slurp($example);
 
-    $text =~ s{https://api\.bog\.ge}{http://127.0.0.1:${\ $bank->api_port }};
+    $text =~ s{https://\$api}{http://127.0.0.1:${\ $bank->api_port }};
     $text =~ s{(?=\n    location)}{    bog_token_endpoint ${\ $bank->url };\n};
 
     spew($conf, "error_log $log info;\n$text");

@@ -29,7 +29,5 @@ compare CHANGES \
            CHANGES)"
 compare debian/changelog \
     "$(sed -n '1s/.*(\(.*\)-[^-]*).*/\1/p' debian/changelog)"
-compare rpm/nginx-mod-http-bog.spec \
-    "$(sed -n 's/^Version: *//p' rpm/nginx-mod-http-bog.spec)"
 
 printf '%s\n' "$version"

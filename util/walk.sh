@@ -5,7 +5,7 @@
 # Walks docs/getting-started.md, from its first command to its last, and then
 # the three commands of the README and docs/install.md, as they are written, in
 # a clean Debian of each suite (bookworm and trixie), with stand-ins for the
-# bank. Prints what came of it; what was typed and said is in
+# bank: where nginx is absent, is stopped, and runs. Prints what came of it; what was typed and said is in
 # build/walk.SUITE.log. Only root can do it. Takes some four minutes a suite.
 
 set -eu
@@ -41,34 +41,48 @@ packed() {
         cp build/*.deb /mnt'
 }
 
-# apt asks before it installs more than it was told to.
+# The machine on which the package is installed: without nginx, where the page's
+# own command installs it, or with an nginx that has been there before. apt asks
+# before it installs more than it was told to. The test's own tools come after
+# the command, lest the page be helped by them; where nginx has been before, so
+# have the libraries, as apt has no network later.
 
 # shellcheck disable=SC2016
-installed() {
-    in_chroot -k "$suite-walk-clean" "$suite" sh -euxc '
+machine() {
+    in_chroot -k "$suite-walk-$1" "$suite" sh -euxc '
         apt-get -q update
         mkdir -p build
         cp /mnt/*.deb build
-        sed -n "s/^    \(apt install .*\)/\1/p" README.md > /root/commands
-        [ "$(wc -l < /root/commands)" -eq 1 ]
-        yes | sh -eux /root/commands
+
+        if [ "$1" = absent ]; then
+            sed -n "s/^    \(apt install .*\)/\1/p" README.md > /root/commands
+            [ "$(wc -l < /root/commands)" -eq 1 ]
+            yes | sh -eux /root/commands
+        else
+            apt-get -q -y --no-install-recommends install \
+                ca-certificates curl libjansson4 nginx
+        fi
+
         apt-get -q -y --no-install-recommends install \
-            curl libio-socket-ssl-perl openssl perl sysvinit-core'
+            libio-socket-ssl-perl openssl perl systemctl' sh "$1"
 }
 
 injected() {
-    in_chroot -n -k "$suite-walk-clean" "$suite" perl t/walk.pl install
+    in_chroot -n -k "$suite-walk-$1" "$suite" perl t/walk.pl install "$1"
 }
 
 check() {
-    rm -rf "$root/build/chroot/$suite-walk" \
-           "$root/build/chroot/$suite-walk-clean"
+    rm -rf "$root/build/chroot/$suite-walk"*
 
     step 'getting-started: what is installed and built' prepared \
         && step 'getting-started: to the paid order, and away' walked \
-        && step 'install: the package is built' packed \
-        && step 'install: apt install' installed \
-        && step 'install: a token injected, after three commands' injected
+        && step 'install: the package is built' packed || return
+
+    for nginx in absent stopped running; do
+        step "install, nginx $nginx: the machine" machine $nginx \
+            && step "install, nginx $nginx: a token injected, after three \
+commands" injected $nginx || return
+    done
 }
 
 check_suites walk "$@"
