@@ -32,6 +32,8 @@
 
 #define NGX_HTTP_BOG_ADDRS  16
 
+/* bytes of a reason in words */
+
 #define NGX_HTTP_BOG_REASON_MAX  352
 
 
