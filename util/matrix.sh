@@ -1,6 +1,6 @@
 #!/bin/sh
 #
-# matrix.sh [-q] [-w] [-g CLONE] [ROW...]
+# matrix.sh [-q] [-w] [-g CLONE] [-f FORK=CLONE] [ROW...]
 #
 # Builds the module for each nginx that there is, runs the core suites, and
 # prints a table. Each row is in a Debian of its own, see chroot.sh. A row is a
@@ -21,6 +21,8 @@
 #   -g CLONE      that clone of nginx has the source of releases: the module is
 #                 compiled for the last one of each branch, here; "clone" as
 #                 a row is for these alone
+#   -f FORK=CLONE the same for the newest release of a fork, "freenginx" or
+#                 "angie"; without it the row says that it was skipped
 #
 # What was said meanwhile is in build/matrix. Only root can do it.
 
@@ -47,6 +49,8 @@ flags='--with-http_ssl_module --with-http_v2_module
 
 write=
 clone=
+freenginx=
+angie=
 
 say() {
     printf '%s\n' "$*"
@@ -58,7 +62,7 @@ die() {
 }
 
 usage() {
-    die 'usage: matrix.sh [-q] [-w] [-g CLONE] [ROW...]'
+    die 'usage: matrix.sh [-q] [-w] [-g CLONE] [-f FORK=CLONE] [ROW...]'
 }
 
 # Those that are named in whole, by their suite or by their kind.
@@ -284,23 +288,38 @@ releases() {
     say "$tags" | tail -n 1
 }
 
+# $1: a clone; $2: a tag; $3: what the table calls it.
+
 compile_row() {
-    source=$logs/$1
-    log=$logs/$1.log
+    source=$logs/$2
+    log=$logs/$2.log
     begun=$(date +%s)
 
     rm -rf "$source"
     mkdir -p "$source"
-    git -C "$clone" archive "$1" | tar -C "$source" -xf -
+    git -C "$1" archive "$2" | tar -C "$source" -xf -
 
     status=0
     make -s BUILD="$source/build" NGINX_SRC="$source" > "$log" 2>&1 \
         || status=$?
 
-    say "| ${1#release-} | clone, compiled here | $(gcc -dumpfullversion)," \
+    say "| $3 | clone, compiled here | $(gcc -dumpfullversion)," \
         "$(openssl version | cut -d ' ' -f 1,2) | dynamic |" \
         "compat, debug, threads, HTTP/2 | none, it compiles |" \
         "$(result $status) | $(($(date +%s) - begun)) |"
+}
+
+# $1: a fork; $2: its clone, or nothing.
+
+fork_row() {
+    if [ -z "$2" ]; then
+        say "| $1 | | | | | | skipped, there is no clone | |"
+        return
+    fi
+
+    tag=$(git -C "$2" tag --list '*-1.*' | sort -V | tail -n 1)
+
+    compile_row "$2" "$tag" "$1 ${tag#*-}"
 }
 
 # The table of a page is what begins with a bar.
@@ -313,11 +332,18 @@ put() {
     cp "$logs/page" "$page"
 }
 
-while getopts qwg: option; do
+while getopts qwg:f: option; do
     case $option in
         q) suites=$quick rows='trixie-package sid-package' ;;
         w) write=yes ;;
         g) clone=$OPTARG ;;
+        f)
+            case $OPTARG in
+                freenginx=?*) freenginx=${OPTARG#*=} ;;
+                angie=?*)     angie=${OPTARG#*=} ;;
+                *)            usage ;;
+            esac
+            ;;
         *) usage ;;
     esac
 done
@@ -328,7 +354,7 @@ cd "$root"
 mkdir -p "$logs"
 
 rows=$(wanted "$@")
-[ -n "$rows$clone" ] || die "no such row: $*"
+[ -n "$rows$clone$freenginx$angie" ] || die "no such row: $*"
 
 # where Debian's source is not to be had
 mkdir -p "$root/build/chroot/share"
@@ -345,9 +371,12 @@ done
 
 if [ -n "$clone" ]; then
     for tag in $(releases); do
-        compile_row "$tag" | tee -a "$logs/table"
+        compile_row "$clone" "$tag" "${tag#release-}" | tee -a "$logs/table"
     done
 fi
+
+fork_row freenginx "$freenginx" | tee -a "$logs/table"
+fork_row angie "$angie" | tee -a "$logs/table"
 
 [ -z "$write" ] || put
 

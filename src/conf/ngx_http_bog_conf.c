@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_http_bog_compat.h"
 #include "ngx_http_bog_conf.h"
 
 
@@ -227,9 +228,7 @@ ngx_http_bog_merge_credentials(ngx_conf_t *cf, void **loc_conf,
     {
         lq = (ngx_http_location_queue_t *) q;
 
-        if (ngx_http_bog_merge_credentials(cf, lq->exact
-                                               ? lq->exact->loc_conf
-                                               : lq->inclusive->loc_conf,
+        if (ngx_http_bog_merge_credentials(cf, ngx_http_bog_location_conf(lq),
                                            conf)
             != NGX_OK)
         {

@@ -124,7 +124,9 @@ ngx_http_bog_account_set_ctx(ngx_conf_t *cf, ngx_http_bog_account_t *account)
 
     blcf = account->blcf;
 
-    if (!account->endpoint->localhost && clcf->resolver->connections.nelts) {
+    if (!account->endpoint->localhost
+        && ngx_http_bog_resolver_works(clcf->resolver))
+    {
         account->resolver = clcf->resolver;
         account->resolver_timeout = ngx_min(clcf->resolver_timeout,
                                             blcf->connect_timeout);

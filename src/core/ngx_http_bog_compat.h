@@ -51,6 +51,32 @@
 #endif
 
 
+/* the "loc_conf" of a location in nginx's list of locations */
+
+#if (NGX_HTTP_BOG_LOC_NODES)
+
+/* in Angie several locations may share a configuration */
+
+#define ngx_http_bog_location_conf(lq)                                        \
+    (((lq)->exact ? (lq)->exact : (lq)->inclusive)->conf->loc_conf)
+
+#else
+
+#define ngx_http_bog_location_conf(lq)                                        \
+    (((lq)->exact ? (lq)->exact : (lq)->inclusive)->loc_conf)
+
+#endif
+
+
+/* whether a resolver has name servers: nginx makes one that has none, too */
+
+#if (NGX_HTTP_BOG_RESOLVER_LIST)
+#define ngx_http_bog_resolver_works(r)  ((r)->connections != NULL)
+#else
+#define ngx_http_bog_resolver_works(r)  ((r)->connections.nelts != 0)
+#endif
+
+
 #if (NGX_HTTP_BOG_CONF_COMMANDS)
 
 #define ngx_http_bog_ssl_conf_commands(cf, ssl, commands)                     \
