@@ -49,7 +49,7 @@ END
 
 $nginx->start;
 
-$nginx->wait_log(qr/TLS handshake failed/) // fail('no first try');
+$nginx->wait_log(qr/TLS handshake with/) // fail('no first try');
 
 my $before = grep { $_->{raw} =~ /^POST/ } $bank->requests;
 is($before, 0, 'the secret is not sent to a server that is not verified');
