@@ -168,7 +168,8 @@ sub examples {
     $pod =~ s/^ *(?:pid|error_log|\w+_temp_path|access_log +\/dev).*\n//mg;
 
     return (['docs/examples/kubernetes.yaml', $pod],
-            ['docs/examples/bog.conf', slurp("$root/docs/examples/bog.conf")],
+            ['docs/examples/*.conf',
+             join '', map { slurp($_) } glob "$root/docs/examples/*.conf"],
             map { my $page = $_;
                   map { ["$page:$_->[0]", $_->[1]] } snippets($page) } @pages);
 }
@@ -453,7 +454,7 @@ sub metrics {
 
 
 subtest 'metrics' => sub {
-    my %table = $text{'docs/operations.md'}
+    my %table = $text{'docs/guide.md'}
                 =~ /^\| `(bog_\w+)` \| (gauge|counter|histogram) \|/mg;
 
     is_deeply(\%table, metrics(), 'all of them, and no others');
@@ -469,7 +470,7 @@ subtest 'alerts' => sub {
     my %rules = $rules =~ /- alert: (\w+)\n.*?severity: (\S+)/gs;
     s/\A[&*]severity\z/critical, or warning/ for values %rules;
 
-    my %table = $text{'docs/operations.md'}
+    my %table = $text{'docs/guide.md'}
                 =~ /^\| `(Bog\w+)` \| ([\w, ]+) \|/mg;
 
     is_deeply(\%table, \%rules, 'all of them, and no others');
@@ -479,12 +480,12 @@ subtest 'alerts' => sub {
 
 
 # The examples lead to docs/troubleshooting.md at an address that people replace
-# with their own, by the command in docs/operations.md.
+# with their own, by the command in docs/guide.md.
 
 my @with_links = qw(prometheus-alerts.yml grafana-dashboard.json);
 
 subtest 'links of the examples' => sub {
-    my ($command) = $text{'docs/operations.md'}
+    my ($command) = $text{'docs/guide.md'}
         =~ /^ {4}(sed -i .*\\\n.*)$/m or die 'no command';
     my ($old, $new) = $command =~ /'s\|([^|]+)\|([^|]+)\|'/;
     my $dir = File::Temp->newdir;

@@ -1,5 +1,5 @@
-# The walk of docs/getting-started.md, as a reader walks it: all of its commands
-# in one shell, what they print, and what the bank sees of it.
+# The first order of docs/guide.md, as a reader makes it: all of its commands in
+# one shell, what they print, and what the bank sees of it.
 #
 # Not as the page has it are
 #   - apt-get and make, which are left out: the module is the one under test,

@@ -1,6 +1,6 @@
 # What the access log says of a request's token, which nginx writes when it has
 # run the request's cleanups, and that no copy of a token is left behind.  The
-# formats of docs/operations.md say it, whatever a client sends.
+# formats of docs/examples say it, whatever a client sends.
 
 use strict;
 use warnings;
@@ -122,16 +122,16 @@ subtest 'no copy is left behind' => sub {
 };
 
 
-# The formats of docs/operations.md.
+# The formats of docs/examples/log_format.conf.
 
 my @fields = qw(remote_addr request status body_bytes_sent http_user_agent
                 upstream_status client_id source token_state token_id
                 hold_time token_error token_expires time request_time);
 
 sub formats {
-    my $page = slurp("$FindBin::Bin/../docs/operations.md");
+    my $file = slurp("$FindBin::Bin/../docs/examples/log_format.conf");
 
-    my %format = $page =~ /^ *(log_format\s+(\w+)\s.*?';)$/gms;
+    my %format = $file =~ /^(log_format\s+(\w+)\s.*?';)$/gms;
 
     return { reverse %format };
 }
@@ -192,7 +192,7 @@ sub values_of {
 }
 
 
-subtest 'the formats of docs/operations.md' => sub {
+subtest 'the formats of docs/examples' => sub {
     my $bank = Bog::Bank->new(credentials => { 8282 => 's3cret' });
     $bank->answer(expires_in => 3000);
 

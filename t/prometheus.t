@@ -503,10 +503,10 @@ sub variables {
 }
 
 
-# The table of docs/operations.md: each of them, with its type.
+# The table of docs/guide.md: each of them, with its type.
 
 sub documentation {
-    my $page = slurp("$root/docs/operations.md");
+    my $page = slurp("$root/docs/guide.md");
 
     my %table = $page =~ /^\| `(bog_\w+)`[^|]*\| (gauge|counter|histogram) \|/mg;
 

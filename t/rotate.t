@@ -1,5 +1,5 @@
-# What docs/operations.md has to be done step by step, while requests go on: the
-# secret is changed, a backend with a token of its own is moved, logs are
+# What docs/guide.md and docs/recipes.md have done step by step, while requests go
+# on: the secret is changed, a backend with a token of its own is moved, logs are
 # rotated.
 
 use strict;

@@ -124,15 +124,12 @@ sub samples {
 sub metrics { samples(get($_[0]->port, '/metrics')->{body}) }
 
 
-# The exit code of the script in the manual that calls itself one for Nagios.
+# The exit code of the script for Nagios.
 
 sub plugin {
     my $nginx = shift;
 
-    my ($script) = slurp("$FindBin::Bin/../docs/operations.md")
-                   =~ /^```sh\n(.*?case \$text in.*?)^```$/ms
-        or die "no script\n";
-
+    my $script = slurp("$FindBin::Bin/../docs/examples/check_bog.sh");
     my $url = 'http://127.0.0.1:' . $nginx->port . '/text';
     $script =~ s{'http://[^']*'}{'$url'} or die "no URL\n";
 

@@ -1,10 +1,10 @@
-# walk.pl getting-started
+# walk.pl first-order
 # walk.pl install absent|stopped|running
 #
 # See util/walk.sh.
 #
-# The walk of a page, "getting-started" or "install", typed as it is written,
-# but for what takes a network, which was typed before. The bank's names lead to
+# A walk of docs/guide.md, to the first order or to the installed package, typed
+# as it is written, but for what takes a network, which was typed before. The bank's names lead to
 # the stand-ins of t/lib. This is for a machine of its own: it changes
 # /etc/resolv.conf, the system's authorities, and what the page changes.
 
@@ -28,8 +28,8 @@ use Bog::Walk;
 my $root = abs_path("$FindBin::Bin/..");
 my @logs = ('/var/log/nginx/error.log', '/var/log/nginx/access.log');
 
-my %walk = ('getting-started' => \&getting_started, install => \&install);
-my $walk_page = $walk{ $ARGV[0] // '' } // die "usage: walk.pl PAGE\n";
+my %walk = ('first-order' => \&first_order, install => \&install);
+my $walk = $walk{ $ARGV[0] // '' } // die "usage: walk.pl WALK\n";
 
 
 # The bank by its own names, on its own port.
@@ -70,7 +70,7 @@ sub nothing_leaked {
 }
 
 
-sub getting_started {
+sub first_order {
     my ($bank, $dns) = bank(qw(oauth2-sandbox.bog.ge api-sandbox.bog.ge),
                             $Bog::FirstOrder::ID => $Bog::FirstOrder::SECRET);
 
@@ -97,7 +97,7 @@ sub install {
     my ($bank, $dns) = bank(qw(oauth2.bog.ge api.bog.ge), $id => $secret);
 
     my (undef, $three, $try)
-        = Bog::Walk::indented(slurp("$root/docs/install.md"), 'Debian');
+        = Bog::Walk::indented(slurp("$root/docs/guide.md"), 'Install');
     my @readme = Bog::Walk::indented(slurp("$root/README.md"), 'Installing');
     my ($reload) = $try->{commands} =~ /\A(.*\n)/;
 
@@ -157,6 +157,6 @@ sub master {
 }
 
 
-$walk_page->($ARGV[1]);
+$walk->($ARGV[1]);
 
 done_testing;

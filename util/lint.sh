@@ -119,7 +119,7 @@ run_floors() {
 }
 
 run_shellcheck() {
-    shellcheck "$root"/util/*.sh "$root/.ci/run"
+    shellcheck "$root"/util/*.sh "$root"/docs/examples/*.sh "$root/.ci/run"
 }
 
 absolute() {

@@ -2,11 +2,12 @@
 #
 # walk.sh [SUITE...]
 #
-# Walks docs/getting-started.md, from its first command to its last, and then
-# the three commands of the README and docs/install.md, as they are written, in
-# a clean Debian of each suite (bookworm and trixie), with stand-ins for the
-# bank: where nginx is absent, is stopped, and runs. Prints what came of it; what was typed and said is in
-# build/walk.SUITE.log. Only root can do it. Takes some four minutes a suite.
+# Walks docs/guide.md in a clean Debian of each suite (bookworm and trixie), with
+# stand-ins for the bank: the first order, from its first command to its last,
+# and then the three commands to install the package, as they are written, where
+# nginx is absent, is stopped, and runs. Prints what came of it; what was typed
+# and said is in build/walk.SUITE.log. Only root can do it. Takes some four
+# minutes a suite.
 
 set -eu
 
@@ -21,7 +22,7 @@ set -eu
 prepared() {
     in_chroot -k "$suite-walk" "$suite" sh -euxc '
         sed -n "/^\`\`\`sh/,/^\`\`\`/ { /^\(apt-get\|make\) /p }" \
-            docs/getting-started.md > /root/commands
+            docs/guide.md > /root/commands
         grep -q "^apt-get install" /root/commands
         grep -q "^make" /root/commands
         . /root/commands
@@ -30,12 +31,12 @@ prepared() {
 }
 
 walked() {
-    in_chroot -n -k "$suite-walk" "$suite" perl t/walk.pl getting-started
+    in_chroot -n -k "$suite-walk" "$suite" perl t/walk.pl first-order
 }
 
 packed() {
     in_chroot -k "$suite-walk" "$suite" sh -euxc '
-        grep -qx "    make deb" docs/install.md
+        grep -qx "    make deb" docs/guide.md
         make deb
         rm -rf /mnt/*
         cp build/*.deb /mnt'
@@ -74,8 +75,8 @@ injected() {
 check() {
     rm -rf "$root/build/chroot/$suite-walk"*
 
-    step 'getting-started: what is installed and built' prepared \
-        && step 'getting-started: to the paid order, and away' walked \
+    step 'first order: what is installed and built' prepared \
+        && step 'first order: paid, and removed' walked \
         && step 'install: the package is built' packed || return
 
     for nginx in absent stopped running; do

@@ -1,7 +1,7 @@
 package Bog::FirstOrder;
 
-# The walk of docs/getting-started.md, to an order that is paid: what its reader
-# does but for typing, what the bank answers, and what the bank has to see.
+# The walk of docs/guide.md to an order that is paid: what its reader does but for
+# typing, what the bank answers, and what the bank has to see.
 #
 #   my $first = Bog::FirstOrder->new(bank => $bank, walk => $walk, api => $url);
 #   $first->step($_) for $first->steps;
@@ -36,7 +36,7 @@ sub new {
 # All of the page but apt-get and make, which take a network.
 
 sub steps {
-    my $page = slurp(abs_path("$FindBin::Bin/../docs/getting-started.md"));
+    my $page = slurp(abs_path("$FindBin::Bin/../docs/guide.md"));
 
     my @steps = Bog::Walk::fenced($page);
     $_->{commands} =~ s/^(?:apt-get|make) .*\n//gm for @steps;
