@@ -298,7 +298,7 @@ subtest 'after a rejection' => sub {
 
     my $nginx = gateway($bank);
 
-    ok($nginx->wait_log(qr/credentials were rejected, status: 401/), 'said');
+    ok($nginx->wait_log(qr/credentials were rejected, status 401/), 'said');
     is($bank->count, 1, 'one token request, the next is seconds away');
 
     $bank->answer();
