@@ -306,8 +306,11 @@ subtest 'a CA bundle that is missing' => sub {
     my ($code, $text) = $nginx->test;
 
     is($code, 1, 'nginx does not start');
-    like($text, qr/\[emerg\].*SSL_CTX_load_verify_locations\(
-                   "\Q${\ $nginx->dir }\E\/no\.pem"\)\ failed\ \(.*
+
+    # the second one is what nginx says since 1.27.2
+    like($text, qr/\[emerg\].*(?:SSL_CTX_load_verify_locations\(
+                               |cannot\ load\ certificate\ )
+                   "\Q${\ $nginx->dir }\E\/no\.pem"\)?[ :].*failed\ \(.*
                    No\ such\ file\ or\ directory/x, 'the log');
     read_on('nginx does not start', 'SSL_CTX_load_verify_locations');
 };

@@ -351,9 +351,13 @@ ngx_http_bog_upstream_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         return;
     }
 
-    /* if there is no server after one that has answered, its answer counts */
+    /*
+     * If there is no server after one that has answered, its answer counts.
+     * Angie ends with the 404 of ngx_http_bog_answer_first_byte() then.
+     */
 
     if (rc == NGX_OK
+        || rc == NGX_HTTP_NOT_FOUND
         || (u->request_sent && u->peer.connection == NULL
             && fetch->answer.status.code))
     {
