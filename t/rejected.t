@@ -946,9 +946,10 @@ for my $case (
 # The recipe of docs/recipes.md.
 
 my $replay = '
+            proxy_set_header  Authorization "Bearer $bog_bearer_token";
+
             location /payments/ {
                 proxy_pass              http://%%API%%;
-                proxy_set_header        Authorization "Bearer $bog_bearer_token";
                 proxy_intercept_errors  on;
                 error_page              401 = @replay;
             }
@@ -958,8 +959,7 @@ my $replay = '
                     return 401;
                 }
 
-                proxy_pass        http://%%API%%;
-                proxy_set_header  Authorization "Bearer $bog_bearer_token";
+                proxy_pass http://%%API%%;
             }';
 
 my $map = '
