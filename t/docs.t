@@ -673,11 +673,11 @@ subtest 'links' => sub {
 };
 
 
-# Whoever begins at docs/README.md comes to each page and each picture.  What
-# pictures are made from is next to them.
+# Whoever begins at README.md comes to each page and each picture.  What pictures
+# are made from is next to them.
 
 subtest 'nothing is out of reach' => sub {
-    my @to_read = 'docs/README.md';
+    my @to_read = 'README.md';
     my %reached;
 
     while (defined(my $page = shift @to_read)) {

@@ -98,7 +98,7 @@ sub install {
 
     my (undef, $three, $try)
         = Bog::Walk::indented(slurp("$root/docs/guide.md"), 'Install');
-    my @readme = Bog::Walk::indented(slurp("$root/README.md"), 'Installing');
+    my @readme = Bog::Walk::indented(slurp("$root/README.md"), 'Install');
     my ($reload) = $try->{commands} =~ /\A(.*\n)/;
 
     is($three->{commands} =~ tr/\n//, 3, 'three commands');
