@@ -5,6 +5,7 @@
 # Installs what is missing and builds Debian's package, unsigned, for the nginx
 # of this release of Debian: build/libnginx-mod-http-bog_VERSION_ARCH.deb. A
 # package of one release does not install in another, its nginx being another.
+# Its maintainer is who builds it: DEBFULLNAME and DEBEMAIL, else root here.
 
 set -eu
 
@@ -22,6 +23,12 @@ rm -rf "$deb"
 mkdir -p "$deb/nginx-bog-$version"
 tar -cf - --exclude=./build --exclude=./.git . \
     | tar -C "$deb/nginx-bog-$version" -xf -
+
+if [ -n "${DEBEMAIL:-}" ]; then
+    sed -i "s/nginx-bog <root@localhost>/${DEBFULLNAME:-nginx-bog} <$DEBEMAIL>/" \
+        "$deb/nginx-bog-$version/debian/control" \
+        "$deb/nginx-bog-$version/debian/changelog"
+fi
 
 if ! (cd "$deb/nginx-bog-$version" && dpkg-buildpackage -b -uc -us -tc) \
     > "$log" 2>&1
