@@ -175,7 +175,7 @@ subtest 'JSON' => sub {
     my $all = JSON::PP->new->utf8->decode($answer->{body});
     my ($source) = @{ delete $all->{sources} };
 
-    is(delete $all->{version}, '0.1.0', 'the version');
+    is(delete $all->{version}, '0.2.0', 'the version');
     like(delete $all->{nginx}, qr/\A1\.\d+\.\d+\z/, 'that of nginx');
 
     my ($time, $since) = map { seconds(delete $all->{$_}) } qw(time since);

@@ -20,7 +20,7 @@
 /* The version, the time, the names of failures, guarded memory: for all. */
 
 
-#define NGX_HTTP_BOG_VERSION   "0.1.0"
+#define NGX_HTTP_BOG_VERSION   "0.2.0"
 
 
 /* "malformed", or "http_" and a status */
