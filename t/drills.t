@@ -298,6 +298,21 @@ for my $drill (
 }
 
 
+no_token('a client certificate that is missing',
+    make => sub {
+        my $bank = bank(tls => { %{ $ca->cert(name => '127.0.0.1') },
+                                 client_ca => $ca->path });
+
+        return ($bank, gateway($bank,
+            url  => "https://127.0.0.1:${\ $bank->tls_port }"
+                    . $Bog::Bank::PATH,
+            conf => 'bog_ssl_trusted_certificate ' . $ca->path . ';'));
+    },
+    url    => $https, class => 'tls',
+    reason => "${handshake}the server sent \"tlsv13 alert certificate required\"",
+    read   => ['TLS', 'certificate required']);
+
+
 subtest 'a CA bundle that is missing' => sub {
     my $bank = bank();
     my $nginx = gateway($bank, url => 'https://127.0.0.1/',
@@ -382,6 +397,30 @@ subtest 'a token that the API refuses' => sub {
     is(status_line($nginx), 'OK 8282@127.0.0.1:PORT: token valid for N s, '
        . 'next fetch in N s', 'the page');
     read_on('401 from the API', 'it is being replaced');
+
+    $nginx->ends;
+};
+
+
+subtest 'an API that refuses every token' => sub {
+    my $bank = bank();
+    $bank->api_answer(status => 401, body => '');
+
+    my $nginx = gateway($bank)->start;
+    my $line;
+
+    ok(wait_until {
+        get($nginx->port, '/');
+        $line = status_line($nginx);
+        $line =~ /WARNING/;
+    }, 'it is no success');
+
+    is(get($nginx->port, '/status')->{body} =~ s/\n.*//sr,
+       'WARNING - 1 source, 1 whose tokens the API rejects', 'the summary');
+    is($line =~ s/a fetch is under way/next fetch in N s/r,
+       'WARNING 8282@127.0.0.1:PORT: token valid for N s, the API rejected 2 '
+       . 'tokens in a row, next fetch in N s', 'the page');
+    read_on('401 from the API', '401 again and again');
 
     $nginx->ends;
 };

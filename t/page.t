@@ -279,6 +279,7 @@ sub knows_all {
 
     is_deeply(\%facts, {
         'Cause'                 => $source->{last_failure}{reason},
+        'Look at'               => 'your client id or secret',
         'What to do'            => "see \x{201c}Credentials rejected"
                                    . "\x{201d} in docs/troubleshooting.md",
         'Client id'             => $long,
@@ -339,6 +340,9 @@ RootWebArea: \x{2715} No token for N of N sources. Refreshes fail for N of N sou
               term: Cause
               definition
                 StaticText: REASON
+              term: Look at
+              definition
+                StaticText: your client id or secret
               term: Failing since
               definition
                 StaticText: TIME ago, CLOCK
@@ -380,6 +384,9 @@ RootWebArea: \x{2715} No token for N of N sources. Refreshes fail for N of N sou
               term: Cause
               definition
                 StaticText: REASON
+              term: Look at
+              definition
+                StaticText: the bank, or your configuration
               term: Failing since
               definition
                 StaticText: TIME ago, CLOCK
@@ -511,7 +518,8 @@ sub where_to_read_on {
                    map { "http_$_" } 400, 403, 404, 429, 500);
 
     my %heading = %{ $page->evaluate('Object.fromEntries(' . encode_json(\@classes)
-        . '.map(c => [c, heading({ class: c })]))') };
+        . '.map(c => [c, guide({ failing_since: 1,'
+        . ' last_failure: { class: c } })[1]]))') };
 
     is(scalar(keys %heading), @classes, 'a heading for each class');
     ok($manual =~ /^## \Q$_\E$/m, "\"$_\"")

@@ -217,6 +217,7 @@ subtest 'JSON' => sub {
         state                => 'valid',
         fetching             => JSON::PP::false,
         consecutive_failures => 0,
+        consecutive_rejections => 0,
         failing_since        => undef,
         last_failure         => undef,
         fetches              => { success => 1, failure => 0, aborted => 0 },
@@ -447,8 +448,8 @@ END
     my $since = qr/failing for \d\d? s/;
     my $try = qr/next try in 3\d\d s|next try in 29\d s/;
 
-    is(shift @lines, "CRITICAL - no token for 2 of 4 sources, "
-                     . "refreshes fail for 1 of 4 sources\n", 'the summary');
+    is(shift @lines, "CRITICAL - 4 sources, 2 without a token, "
+                     . "1 whose refreshes fail\n", 'the summary');
     is(scalar @lines, 4, 'four lines');
 
     like($lines[0], qr/\ACRITICAL\ $d\#2:\ no\ token,\ $since:\ $reason[3],
@@ -482,14 +483,14 @@ END
     my $name = "$id\@127.0.0.1:" . $bank->port;
 
     ok($bank->wait_requests(1), 'a token request');
-    is($text->(), "WARNING - no token for 1 of 1 sources\n"
+    is($text->(), "WARNING - 1 source, 1 without a token\n"
                   . "WARNING $name: no token yet, a fetch is under way\n",
        'the first fetch');
     is(plugin($nginx), 1, 'what Nagios is told');
 
     $bank->release(expires_in => 300);
     is_soon(sub { source($nginx)->{state} }, 'valid', 'there is a token');
-    like($text->(), qr/\AOK\ -\ 1\ source\ has\ a\ token\n
+    like($text->(), qr/\AOK\ -\ 1\ source\n
                        OK\ \Q$name\E:\ token\ valid\ for\ 2\d\d\ s,
                        \ next\ fetch\ in\ \d+\ s\n\z/x, 'a token');
     is(plugin($nginx), 0, 'what Nagios is told');
@@ -1188,7 +1189,7 @@ END
     is_deeply(JSON::PP->new->decode(get($port, '/')->{body})->{sources}, [],
               'in JSON');
     is(get($port, '/?format=text')->{body},
-       "WARNING - no source is configured\n", 'as text');
+       "WARNING - 0 sources\n", 'as text');
     is(get($port, '/?check')->{status}, 200, 'none is missing');
     is(samples(get($port, '/?format=prometheus')->{body})->{bog_sources}, 0,
        'for Prometheus');

@@ -443,11 +443,21 @@ static void
 ngx_http_bog_upstream_fail_tls(ngx_http_bog_fetch_t *fetch,
     ngx_http_upstream_t *u, ngx_str_t *peer)
 {
-    long  error;
+    long             error;
+    u_char           ch;
+    const char      *alert;
+    ngx_ssl_conn_t  *ssl_conn;
 
-    error = u->conf->ssl_verify
-            ? SSL_get_verify_result(u->peer.connection->ssl->connection)
-            : X509_V_OK;
+    ssl_conn = u->peer.connection->ssl->connection;
+
+    error = u->conf->ssl_verify ? SSL_get_verify_result(ssl_conn) : X509_V_OK;
+
+    /* an alert that came after the handshake may be unread */
+
+    if (fetch->alert == 0 && SSL_is_init_finished(ssl_conn)) {
+        (void) SSL_peek(ssl_conn, &ch, 1);
+        ERR_clear_error();
+    }
 
     if (error != X509_V_OK) {
         ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,
@@ -457,10 +467,16 @@ ngx_http_bog_upstream_fail_tls(ngx_http_bog_fetch_t *fetch,
                                 fetch->verify_depth);
 
     } else if (fetch->alert >= NGX_HTTP_BOG_TLS_FATAL) {
+
+        /* SSL_alert_desc_string_long() does not know those of TLS 1.3 */
+
+        alert = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0,
+                              SSL_AD_REASON_OFFSET + (fetch->alert & 0xff)));
+
         ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,
                                 "TLS handshake with %V failed: "
-                                "the server sent the alert \"%s\"", peer,
-                                SSL_alert_desc_string_long(fetch->alert));
+                                "the server sent \"%s\"", peer,
+                                alert ? alert : "unknown alert");
 
     } else {
         ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TLS,

@@ -769,6 +769,10 @@ ngx_http_bog_publish_token(ngx_http_bog_area_t *area, void *data)
     if (same && lifetime > 0 && now.mono < policy->token.expires) {
         bog_policy_repeated(policy, &token->start, lifetime);
 
+        /* for the log */
+
+        token->lifetime = policy->token.expires - token->start.mono;
+
     } else if (bog_policy_success(policy, &token->start, &now, lifetime,
                                 (int64_t) source->account->refresh_before,
                                 (uint32_t) ngx_random()))

@@ -23,7 +23,7 @@
 
 #define NGX_HTTP_BOG_CSP                                                      \
     "default-src 'none'; connect-src 'self'; "                                \
-    "script-src 'sha256-0ZctiTQqpl6AxhYG4CVHesoElSUlzo2g3LgUfC17r8A='; "      \
+    "script-src 'sha256-QRV0MlvLey0x4vGM9gLcWTI4hLdgwu3orTtT8Y/GF4U='; "      \
     "style-src 'sha256-3/RW8QSL3UmK4NQBXTAqYHku3Y+nCAaumu61HGwaU54='; "       \
     "img-src data:; frame-ancestors 'none'"
 
@@ -279,6 +279,7 @@ ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
     report->metrics = &ngx_http_bog_store_slot(account)->metrics;
     report->held = ngx_http_bog_metrics_holding(report->metrics);
     report->failures = policy->failures;
+    report->rejections = policy->rejections;
     report->fetching = ngx_http_bog_store_leased(&report->record, now);
     report->valid = bog_times_valid(&policy->token, now);
     report->starting = report->record.obtained == 0
@@ -317,14 +318,19 @@ ngx_http_bog_status_read_source(ngx_http_bog_writer_t *w,
 }
 
 
-/* a source that has only just been started is not in trouble yet */
+/*
+ * A source that has only just been started is not in trouble yet, and neither
+ * is one whose token the bank has ended: the API rejects the next one, too, if
+ * something is wrong.
+ */
 
 static ngx_http_bog_level_e
 ngx_http_bog_status_level(ngx_http_bog_report_t *report,
     ngx_http_bog_account_t *account)
 {
     if (report->valid) {
-        return report->failures ? NGX_HTTP_BOG_WARNING : NGX_HTTP_BOG_OK;
+        return (report->failures || report->rejections > 1)
+               ? NGX_HTTP_BOG_WARNING : NGX_HTTP_BOG_OK;
     }
 
     return (account->required && !report->starting) ? NGX_HTTP_BOG_CRITICAL

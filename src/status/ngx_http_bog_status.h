@@ -42,6 +42,8 @@ typedef struct {
                                                fetch has ended */
     ngx_uint_t                fetching;
     ngx_uint_t                failures;     /* since the last success */
+    ngx_uint_t                rejections;   /* of new tokens, one after the
+                                               other, by the API */
     ngx_uint_t                held;         /* requests that wait now */
     ngx_uint_t                refused;      /* requests, in the last minute */
     int64_t                   expires;      /* the token; 0 without one */

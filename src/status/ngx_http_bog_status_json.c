@@ -130,11 +130,12 @@ ngx_http_bog_json_source(ngx_http_bog_writer_t *w,
         "      \"next_fetch_in\": %.3f,\n"
         "      \"last_success_at\": %s,\n"
         "      \"consecutive_failures\": %ui,\n"
+        "      \"consecutive_rejections\": %ui,\n"
         "      \"failing_since\": %s,\n",
         report->fetching ? "true" : "false",
         ngx_http_bog_json_time(next, report->next),
         ngx_http_bog_seconds(report->next - now), obtained, report->failures,
-        ngx_http_bog_json_time(failing, report->failing));
+        report->rejections, ngx_http_bog_json_time(failing, report->failing));
 }
 
 

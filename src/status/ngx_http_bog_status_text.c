@@ -55,12 +55,13 @@ ngx_http_bog_text_write(ngx_http_bog_writer_t *w)
 static void
 ngx_http_bog_text_summary(ngx_http_bog_writer_t *w)
 {
-    ngx_uint_t              i, missing, failing;
+    ngx_uint_t              i, missing, failing, rejected;
     ngx_http_bog_level_e    level;
     ngx_http_bog_report_t  *report;
 
     missing = 0;
     failing = 0;
+    rejected = 0;
     level = w->n ? NGX_HTTP_BOG_OK : NGX_HTTP_BOG_WARNING;
 
     for (i = 0; i < w->n; i++) {
@@ -69,30 +70,27 @@ ngx_http_bog_text_summary(ngx_http_bog_writer_t *w)
         level = ngx_max(level, report->level);
         missing += !report->valid;
         failing += (report->valid && report->failures);
+        rejected += (report->valid && report->rejections > 1);
     }
 
-    ngx_http_bog_status_print(w, "%s - ", ngx_http_bog_text_levels[level]);
-
-    if (level == NGX_HTTP_BOG_OK) {
-        ngx_http_bog_status_print(w, w->n == 1 ? "%ui source has a token\n"
-                                               : "%ui sources have a token\n",
-                                  w->n);
-        return;
-    }
-
-    if (w->n == 0) {
-        ngx_http_bog_status_print(w, "no source is configured\n");
-    }
+    ngx_http_bog_status_print(w, "%s - %ui source%s",
+                              ngx_http_bog_text_levels[level], w->n,
+                              w->n == 1 ? "" : "s");
 
     if (missing) {
-        ngx_http_bog_status_print(w, "no token for %ui of %ui sources%s",
-                                  missing, w->n, failing ? ", " : "\n");
+        ngx_http_bog_status_print(w, ", %ui without a token", missing);
     }
 
     if (failing) {
-        ngx_http_bog_status_print(w, "refreshes fail for %ui of %ui sources\n",
-                                  failing, w->n);
+        ngx_http_bog_status_print(w, ", %ui whose refreshes fail", failing);
     }
+
+    if (rejected) {
+        ngx_http_bog_status_print(w, ", %ui whose tokens the API rejects",
+                                  rejected);
+    }
+
+    ngx_http_bog_status_print(w, "\n");
 }
 
 
@@ -123,6 +121,11 @@ ngx_http_bog_text_source(ngx_http_bog_writer_t *w,
                                   ngx_http_bog_seconds(now - report->failing),
                                   record->failed.reason_len,
                                   record->failed.reason);
+    }
+
+    if (report->rejections > 1) {
+        ngx_http_bog_status_print(w, ", the API rejected %ui tokens in a row",
+                                  report->rejections);
     }
 
     if (report->fetching) {
