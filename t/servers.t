@@ -138,6 +138,54 @@ subtest 'a 503, and nobody else is there' => sub {
 };
 
 
+# After the first fetch nginx takes the second server for dead, and asks the
+# first one only.
+
+subtest 'the reason is what went wrong last' => sub {
+    my $first = bank();
+    $first->answer(close => 'empty');
+
+    my $at = '127.0.0.1:' . $first->port;
+    my $nginx = Bog::Nginx->new(secret => { main => "s3cret\n" },
+                                conf => <<"END");
+        upstream bank {
+            server $at max_fails=0;
+            server unix:%%DIR%%/none backup;
+        }
+
+        bog_client_id           8282;
+        bog_client_secret_file  %%SECRET_main%%;
+        bog_token_endpoint      http://bank$Bog::Bank::PATH;
+
+        server {
+            listen 127.0.0.1:%%PORT%%;
+
+            location / {
+                proxy_pass http://127.0.0.1:${\ $first->api_port };
+                proxy_set_header Authorization "Bearer \$bog_bearer_token";
+            }
+        }
+END
+    $nginx->start;
+
+    my $dir = $nginx->dir;
+    my @reasons;
+    wait_until {
+        @reasons = $nginx->log =~ /token request failed: (.*?), next try/g;
+        return @reasons >= 2;
+    };
+
+    is($reasons[0], "could not connect to unix:$dir/none: connect() to "
+       . "unix:$dir/none failed (2: No such file or directory)",
+       'the second server was asked nothing');
+    is($reasons[1], "no complete answer from $at: "
+       . 'upstream prematurely closed connection',
+       'not that no server is left');
+
+    $nginx->ends;
+};
+
+
 subtest 'no line for a fetch in the access log' => sub {
     my $bank = bank();
 

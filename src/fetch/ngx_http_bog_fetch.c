@@ -474,7 +474,9 @@ ngx_http_bog_fetch_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf,
 
     p++;
 
-    if (level <= NGX_LOG_ERR) {
+    /* what nginx says later of the same server follows from the first error */
+
+    if (level <= NGX_LOG_ERR && fetch->detail_len == 0) {
         fetch->detail_len = ngx_min(last - p, NGX_HTTP_BOG_DETAIL_MAX);
         ngx_memcpy(fetch->detail, p, fetch->detail_len);
     }

@@ -66,8 +66,8 @@ struct ngx_http_bog_fetch_s {
     ngx_http_log_ctx_t         log_ctx;         /* must be the first */
     ngx_log_t                  log;             /* for our own lines */
     ngx_log_t                  upstream_log;    /* for those of nginx, */
-    size_t                     detail_len;      /* and the last one that told
-                                                   of an error */
+    size_t                     detail_len;      /* and the first error of
+                                                   the peer */
     u_char                     detail[NGX_HTTP_BOG_DETAIL_MAX];
 
     ngx_http_bog_account_t    *account;
@@ -95,6 +95,7 @@ struct ngx_http_bog_fetch_s {
     size_t                     peer_len;        /* 0: none so far */
     u_char                     peer[NGX_SOCKADDR_STRLEN];
     ngx_msec_t                 peer_began;
+    ngx_uint_t                 peer_asked;      /* it was sent the request */
     int                        alert;           /* that the peer sent last */
     int                        verify_depth;    /* of its wrong certificate */
     bog_pool_t                 pool;
@@ -167,8 +168,9 @@ void ngx_http_bog_upstream_watch_tls(ngx_ssl_t *ssl);
 
 /*
  * Looks up the endpoint's addresses, for fetch->addrs, and calls
- * ngx_http_bog_fetch_send(), perhaps at once, or calls ngx_http_bog_fetch_fail()
- * and ends the fetch.  If no name server answers, the addresses that worked last serve.
+ * ngx_http_bog_fetch_send(), perhaps at once; or calls
+ * ngx_http_bog_fetch_fail() and ends the fetch.  If no name server answers, the
+ * addresses that worked last serve.
  */
 void ngx_http_bog_resolve(ngx_http_bog_fetch_t *fetch);
 

@@ -138,17 +138,21 @@ ngx_http_bog_upstream_create_request(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_bog_upstream_output_filter(void *data, ngx_chain_t *in)
 {
-    ngx_int_t            rc;
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
+    ngx_int_t              rc;
+    ngx_connection_t      *c;
+    ngx_http_request_t    *r;
+    ngx_http_bog_fetch_t  *fetch;
 
     r = data;
     c = r->upstream->peer.connection;
+    fetch = ngx_http_bog_fetch_of(r);
+
+    fetch->peer_asked = 1;
 
     /* the life of the token begins when the request is sent */
 
     if (in) {
-        ngx_http_bog_now(&ngx_http_bog_fetch_of(r)->token.start);
+        ngx_http_bog_now(&fetch->token.start);
     }
 
     /* nginx's buffer for TLS would have a copy of the secret */
@@ -300,6 +304,7 @@ ngx_http_bog_upstream_begin_peer(ngx_http_bog_fetch_t *fetch,
     ngx_memcpy(fetch->peer, pc->name->data, fetch->peer_len);
 
     fetch->peer_began = ngx_current_msec;
+    fetch->peer_asked = 0;
     fetch->detail_len = 0;
     fetch->alert = 0;
 
@@ -400,9 +405,9 @@ ngx_http_bog_upstream_fail(ngx_http_bog_fetch_t *fetch, ngx_http_upstream_t *u,
     }
 
     if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
-        when = u->request_sent ? "to the token request"
-                               : (c && c->ssl) ? "in the TLS handshake"
-                                               : "while connecting";
+        when = fetch->peer_asked ? "to the token request"
+                                 : (c && c->ssl) ? "in the TLS handshake"
+                                                 : "while connecting";
 
         ngx_http_bog_fetch_fail(fetch, BOG_ERROR_TIMEOUT,
                                 "no answer from %V in %.1f s %s", &peer,
@@ -416,13 +421,13 @@ ngx_http_bog_upstream_fail(ngx_http_bog_fetch_t *fetch, ngx_http_upstream_t *u,
      */
 
     } else if (c && c->ssl
-               && (!u->request_sent
+               && (!fetch->peer_asked
                    || (fetch->alert >= NGX_HTTP_BOG_TLS_FATAL
                        && u->buffer.last == u->buffer.start)))
     {
         ngx_http_bog_upstream_fail_tls(fetch, u, &peer);
 
-    } else if (!u->request_sent) {
+    } else if (!fetch->peer_asked) {
         ngx_http_bog_fetch_fail(fetch, BOG_ERROR_CONNECT,
                                 "could not connect to %V: %*s", &peer,
                                 fetch->detail_len, fetch->detail);
