@@ -12,7 +12,7 @@ use File::Temp;
 use IO::Socket::INET;
 use IO::Socket::SSL;
 use POSIX ();
-use Socket;
+use Socket qw(IPPROTO_TCP SOL_SOCKET SO_LINGER TCP_NODELAY);
 use Test::More;
 
 use Bog::CA;
@@ -43,6 +43,9 @@ my (@table, @servers);
 
 sub tls {
     my ($fh, %opt) = @_;
+
+    # an answer that waits for an acknowledgement is lost in a reset
+    setsockopt $fh, IPPROTO_TCP, TCP_NODELAY, 1;
 
     return IO::Socket::SSL->start_SSL($fh,
         SSL_server      => 1,
@@ -366,8 +369,10 @@ for my $n (grep { $table[$_]{result} && !$table[$_]{stays} } 0 .. $#table) {
 is(join(' ', $nginx->workers), $worker, 'the worker lives');
 is($nginx->stop, 0, 'stops');
 
-# nginx takes some alerts of the other side more seriously than others
-$nginx->clean_log(undef, except => qr/SSL alert number 11[26]/);
+# nginx takes some alerts of the other side more seriously than others, and so it
+# does garbage with the OpenSSL 3.5 of trixie
+$nginx->clean_log(undef,
+                  except => qr/SSL alert number 11[26]|record layer failure/);
 
 diag sprintf '%d rows in %.1f s', scalar @table, now() - $start
     if $ENV{BOG_TIMES};
