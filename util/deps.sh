@@ -351,7 +351,7 @@ for_compiler() {
     installed libpcre3-dev || require libpcre2-dev
 }
 
-# For Debian's nginx as it is installed, or for one of which there is the source.
+# For Debian's nginx as it is installed, or for one whose source is there.
 
 for_build() {
     for_compiler
