@@ -104,6 +104,13 @@ prepare() {
     scratch=$(mktemp -d)
 }
 
+# Whether apt's lists have a package; a new machine has no lists.
+
+known() {
+    prepare "$1" || return
+    apt-cache show "$1" > /dev/null 2>&1 || begin "$1"
+}
+
 # Once, and only if there is something to install.
 
 begin() {
@@ -239,11 +246,12 @@ perl_modules() {
     done
 
     [ -n "$wanted" ] || return 0
-    prepare "$wanted" || return
+    known "$1" || return
 
+    # those that are there already have their version in brackets
     # shellcheck disable=SC2086
     wanted=$(apt-get -s --no-install-recommends install $wanted \
-             | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+             | sed -n 's/^Inst \([^ ]*\) (.*/\1/p')
 
     # shellcheck disable=SC2086
     unpack apt-get $wanted
@@ -370,9 +378,9 @@ for_nginx() {
         return
     fi
 
-    prepare nginx nginx-dev || die 'missing: nginx nginx-dev'
-    apt-cache show nginx-dev > /dev/null 2>&1 || begin nginx-dev || :
-    unpack apt-get nginx nginx-dev || die 'missing: nginx nginx-dev'
+    if ! known nginx-dev || ! unpack apt-get nginx nginx-dev; then
+        die 'missing: nginx nginx-dev'
+    fi
 }
 
 for_deb() {
@@ -431,7 +439,7 @@ for_bench() {
 
 for_modules() {
     begin "$modules" || return
-    forbid '*nginx*'
+    forbid '*nginx* | *prometheus*'
 
     enabled=$(say /etc/nginx/modules-enabled/*.conf)
     install "$modules" || return
