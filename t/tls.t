@@ -88,16 +88,19 @@ sub answering {
 
 sub cut { shutdown $_[0], 1 }
 
-# A reset takes away what the other end has not read yet, so that must be none.
+# A reset takes away what the other end has not read yet.  So first all that was
+# sent has to come there, which is when it has been acknowledged, and then to be
+# read.
 
 sub reset_it {
     my $fh = shift;
 
-    my $other = sprintf ':%04X [0-9A-F]{8}:%04X', $fh->peerport, $fh->sockport;
+    my ($sent, $read) = map { sprintf ':%04X [0-9A-F]{8}:%04X [0-9A-F]{2}', @$_ }
+                        [$fh->sockport, $fh->peerport],
+                        [$fh->peerport, $fh->sockport];
 
-    wait_until {
-        slurp('/proc/net/tcp') !~ /$other [0-9A-F]{2} [0-9A-F]{8}:0*[1-9A-F]/;
-    };
+    wait_until { slurp('/proc/net/tcp') =~ /$sent 0{8}:/ };
+    wait_until { slurp('/proc/net/tcp') =~ /$read [0-9A-F]{8}:0{8}/ };
 
     setsockopt $fh, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
 }
