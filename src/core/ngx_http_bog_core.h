@@ -96,6 +96,7 @@ ngx_http_bog_seconds(int64_t ms)
     return (double) ngx_max(ms, 0) / 1000;
 }
 
+
 /* Returns 1 if no process has that pid, whoever its user is. */
 static ngx_inline ngx_uint_t
 ngx_http_bog_process_dead(ngx_pid_t pid)

@@ -210,7 +210,7 @@ ngx_http_bog_fetch_create_request(ngx_http_bog_fetch_t *fetch)
 
     r = ngx_http_create_request(c);
 
-    /* nginx has set what is configured */
+    /* ngx_http_create_request() has put the configured log there */
 
     *c->log = log;
 

@@ -459,7 +459,9 @@ ngx_http_bog_upstream_fail_tls(ngx_http_bog_fetch_t *fetch,
 
     /* an alert that came after the handshake may be unread */
 
-    if (fetch->alert == 0 && SSL_is_init_finished(ssl_conn)) {
+    if (error == X509_V_OK && fetch->alert == 0
+        && SSL_is_init_finished(ssl_conn))
+    {
         (void) SSL_peek(ssl_conn, &ch, 1);
         ERR_clear_error();
     }

@@ -90,18 +90,18 @@ typedef enum {
 /* what follows when the API has rejected a token */
 
 typedef enum {
-    BOG_REJECTED_KEPT = 0,      /* the token is given out as before */
-    BOG_REJECTED_TOO_OLD,       /* it has come to its end, and there is no
-                                   other one yet */
-    BOG_REJECTED_REPLACED,      /* another one took its place before */
+    BOG_REJECTED_KEPT = 0,      /* requests get the token as before */
+    BOG_REJECTED_TOO_OLD,       /* it was about to expire, and there is no
+                                   other token yet */
+    BOG_REJECTED_REPLACED,      /* requests get another token already */
     BOG_REJECTED_WITHHELD,      /* the API has rejected it before, and the
-                                   fetch has not ended */
+                                   fetch of a new one has not ended */
 
     /* these change what is given out */
 
-    BOG_REJECTED_NEWER,         /* from now on it is the newer token */
-    BOG_REJECTED_OLDER,         /* it is the older one, again */
-    BOG_REJECTED_FETCH          /* it is none, until a fetch has ended */
+    BOG_REJECTED_NEWER,         /* requests get the newer token */
+    BOG_REJECTED_OLDER,         /* requests get the older token again */
+    BOG_REJECTED_FETCH          /* requests wait for a fetch to end */
 } bog_rejected_e;
 
 

@@ -15,9 +15,9 @@
 
 
 /*
- * A counter of refused requests has their number in its low bits, and above it
- * the minute in which they came, cut to what is left.  One word has both, so
- * they change together.
+ * The low bits of a counter of refused requests are their number.  The bits
+ * above are the minute in which they came.  Both are in one word, so that one
+ * atomic operation changes both.
  */
 
 #define NGX_HTTP_BOG_COUNT_BITS  20
