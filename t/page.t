@@ -24,7 +24,7 @@ use Bog::Util qw(slurp wait_until);
 my $pictures = "$FindBin::Bin/../build/screenshots";
 
 unless (Bog::Browser::binary()) {
-    my $reason = 'Chromium is not installed: util/deps.sh test';
+    my $reason = 'Chromium is not installed: util/deps.sh chromium';
 
     die "$reason\n" if ($ENV{CI} // '') eq 'true';
     plan skip_all => $reason;

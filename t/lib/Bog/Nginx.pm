@@ -614,7 +614,7 @@ sub _worker_of {
         }
 
         return;
-    } 2;
+    } 20;
 }
 
 
