@@ -356,6 +356,8 @@ sub appeared {
 }
 
 
+# A section names a context and a version only if they are not those of most.
+
 subtest 'directives' => sub {
     my $directives = directives();
 
@@ -367,13 +369,15 @@ subtest 'directives' => sub {
 
     for my $name (@names) {
         my ($syntax, $default, $context, $version, $verb) = $head{$name}
-            =~ /^Syntax:\ {3}(.*)\nDefault:\ {2}(.*)\nContext:\ {2}(.*)\n
-                (?:Appeared:\ (.*)\n)?```\n\n(.*)\z/sx;
+            =~ /^Syntax:\ {3}(.*?)\nDefault:\ {2}(.*?)\n
+                (?:Context:\ {2}(.*?)\n)?(?:Appeared:\ (.*?)\n)?
+                ```\n\n(.*)\z/sx;
 
         like($syntax // '', qr/\A$name\b.*;\z/, "$name: its syntax");
         is(in_milliseconds($default =~ s/\A$name\s+(.*);\z/$1/sr),
            default_in_code($name), 'its default');
-        is($context, $directives->{$name}, 'its context');
+        is($context // 'http, server, location', $directives->{$name},
+           'its context');
         appeared($name, $version // '0.1.0');
         like($verb, qr/\A(?:Adds|Defines|Enables|Limits|Makes|Sets)\z/,
              'its text begins with a verb');
