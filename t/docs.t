@@ -356,8 +356,6 @@ sub appeared {
 }
 
 
-# A section names a context and a version only if they are not those of most.
-
 subtest 'directives' => sub {
     my $directives = directives();
 
@@ -369,16 +367,14 @@ subtest 'directives' => sub {
 
     for my $name (@names) {
         my ($syntax, $default, $context, $version, $verb) = $head{$name}
-            =~ /^Syntax:\ {3}(.*?)\nDefault:\ {2}(.*?)\n
-                (?:Context:\ {2}(.*?)\n)?(?:Appeared:\ (.*?)\n)?
-                ```\n\n(.*)\z/sx;
+            =~ /^Syntax:\ {3}(.*)\nDefault:\ {2}(.*)\nContext:\ {2}(.*)\n
+                Appeared:\ (.*)\n```\n\n(.*)\z/sx;
 
         like($syntax // '', qr/\A$name\b.*;\z/, "$name: its syntax");
         is(in_milliseconds($default =~ s/\A$name\s+(.*);\z/$1/sr),
            default_in_code($name), 'its default');
-        is($context // 'http, server, location', $directives->{$name},
-           'its context');
-        appeared($name, $version // '0.1.0');
+        is($context, $directives->{$name}, 'its context');
+        appeared($name, $version);
         like($verb, qr/\A(?:Adds|Defines|Enables|Limits|Makes|Sets)\z/,
              'its text begins with a verb');
     }
@@ -386,6 +382,8 @@ subtest 'directives' => sub {
 
 
 subtest 'the table of directives' => sub {
+    my ($all) = $page =~ /^The context \*all\* means (.*)\.$/m;
+
     my @rows = map { [split / \| /] } $page =~ /^\| (\[`bog_.*) \|$/mg;
     my @names = map { $_->[0] =~ /`(\w+)`/ } @rows;
 
@@ -393,7 +391,7 @@ subtest 'the table of directives' => sub {
               'the order of the sections');
 
     for my $row (@rows) {
-        my ($name, $default, $text) = @$row;
+        my ($name, $context, $default, $text) = @$row;
 
         my ($word) = $name =~ /\A\[`(\w+)`\]\(#\1\)\z/;
         my ($section) = $page =~ /^### \Q$word\E\n.*?^Default:  (.*?)$/ms;
@@ -401,7 +399,9 @@ subtest 'the table of directives' => sub {
         $section =~ s/\A\w+\s+(.*);\z/`$1`/;
         $section = "the bank's" if $word eq 'bog_token_endpoint';
 
-        is($default, $section, "$word: its default");
+        is($context =~ s/\Aall\z/$all =~ s{ and }{, }r/er,
+           directives()->{$word}, "$word: its context");
+        is($default, $section, 'its default');
         like($text, qr/\A\w[^|]*\z/, 'a line');
     }
 };
