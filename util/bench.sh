@@ -23,5 +23,6 @@ set -eu
 cd "$(dirname "$0")/.."
 
 sh util/deps.sh bench
+export BOG_DEPS=core
 
 exec sh util/test.sh -r t/bench.pl "$@"
