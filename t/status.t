@@ -139,6 +139,19 @@ sub plugin {
 }
 
 
+# The script asks by curl, which not every machine has.
+
+sub plugin_says {
+    my ($nginx, $code) = @_;
+
+    SKIP: {
+        skip 'no curl', 1 unless grep { -x "$_/curl" } split /:/, $ENV{PATH};
+
+        is(plugin($nginx), $code, 'what Nagios is told');
+    }
+}
+
+
 sub seconds {
     my @t = $_[0] =~ /\A(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z\z/
         or return;
@@ -459,7 +472,7 @@ END
          'the old token serves');
     like($lines[2], qr/\AWARNING $d: no token, $since: $reason[2], (?:$try)\n\z/,
          'requests go on without a token');
-    is(plugin($nginx), 2, 'what Nagios is told');
+    plugin_says($nginx, 2);
     like($lines[3], qr/\AOK $g: $valid, next fetch in \d+ s\n\z/, 'well');
 
     $nginx->ends;
@@ -486,14 +499,14 @@ END
     is($text->(), "WARNING - 1 source, 1 without a token\n"
                   . "WARNING $name: no token yet, a fetch is under way\n",
        'the first fetch');
-    is(plugin($nginx), 1, 'what Nagios is told');
+    plugin_says($nginx, 1);
 
     $bank->release(expires_in => 300);
     is_soon(sub { source($nginx)->{state} }, 'valid', 'there is a token');
     like($text->(), qr/\AOK\ -\ 1\ source\n
                        OK\ \Q$name\E:\ token\ valid\ for\ 2\d\d\ s,
                        \ next\ fetch\ in\ \d+\ s\n\z/x, 'a token');
-    is(plugin($nginx), 0, 'what Nagios is told');
+    plugin_says($nginx, 0);
 
     $nginx->ends;
 };
