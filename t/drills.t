@@ -111,8 +111,38 @@ sub read_on {
 }
 
 
-# A source that has no token.  %opt: bank or gateway, for these; reason, in
-# log and page; class; end of the log line; read, a heading, and words there.
+# What makes a bank that answers like this, and its gateway.
+
+sub answering {
+    my %how = @_;
+
+    return sub {
+        my $bank = bank();
+        $bank->answer(%how);
+
+        return ($bank, gateway($bank));
+    };
+}
+
+
+# The same for a bank with TLS, and a gateway that trusts that authority.
+
+sub over_tls {
+    my ($tls, $trusted) = @_;
+
+    return sub {
+        my $bank = bank(tls => $tls);
+
+        return ($bank, gateway($bank,
+            url  => "https://127.0.0.1:${\ $bank->tls_port }$Bog::Bank::PATH",
+            conf => 'bog_ssl_trusted_certificate ' . $trusted->path . ';'));
+    };
+}
+
+
+# A source that has no token.  %opt: make, which returns a bank and a gateway;
+# url and id, if they are not the usual ones; asked, 0 if no server is; reason,
+# in log and page; class; read, a heading and words below it.
 
 sub no_token {
     my ($name, %opt) = @_;
@@ -189,48 +219,28 @@ for my $drill (['a typo in the host name', 'NXDOMAIN', '3: Host not found'],
 }
 
 no_token('a typo in the path',
-    make => sub {
-        my $bank = bank();
-        $bank->answer(status => 404, %$html);
-        return ($bank, gateway($bank));
-    },
+    make   => answering(status => 404, %$html),
     reason => 'unexpected status 404', class => 'http_404',
     read   => ['Unexpected status',
                'The path in `bog_token_endpoint` is wrong.']);
 
 no_token('a parameter that the server does not know',
-    make => sub {
-        my $bank = bank();
-        $bank->answer(status => 400, body => '{"error":"invalid_target"}');
-        return ($bank, gateway($bank));
-    },
+    make   => answering(status => 400, body => '{"error":"invalid_target"}'),
     reason => 'refused with status 400, error "invalid_target"',
     class  => 'http_400', read => ['Unexpected status', '`invalid_target`']);
 
 no_token('too many requests',
-    make => sub {
-        my $bank = bank();
-        $bank->answer(status => 429, headers => [['Retry-After', 60]]);
-        return ($bank, gateway($bank));
-    },
+    make   => answering(status => 429, headers => [['Retry-After', 60]]),
     reason => 'unexpected status 429', class => 'http_429',
     read   => ['Unexpected status', 'There are too many requests']);
 
 no_token('a maintenance page',
-    make => sub {
-        my $bank = bank();
-        $bank->answer(status => 503, %$html);
-        return ($bank, gateway($bank));
-    },
+    make   => answering(status => 503, %$html),
     reason => 'unexpected status 503', class => 'http_503',
     read   => ['Unexpected status', 'maintenance']);
 
 no_token('a maintenance page with status 200',
-    make => sub {
-        my $bank = bank();
-        $bank->answer(%$html);
-        return ($bank, gateway($bank));
-    },
+    make   => answering(%$html),
     reason => 'the answer is not a JSON object', class => 'malformed',
     read   => ['Invalid answer', 'a maintenance page']);
 
@@ -284,30 +294,15 @@ for my $drill (
     my ($name, $cert, $trusted, $reason, $words) = @$drill;
 
     no_token($name,
-        make => sub {
-            my $bank = bank(tls => $ca->cert(%$cert));
-
-            return ($bank, gateway($bank,
-                url  => "https://127.0.0.1:${\ $bank->tls_port }"
-                        . $Bog::Bank::PATH,
-                conf => 'bog_ssl_trusted_certificate '
-                        . $trusted->path . ';'));
-        },
+        make   => over_tls($ca->cert(%$cert), $trusted),
         url    => $https, class => 'tls', reason => "$handshake$reason",
         read   => ['TLS', $words]);
 }
 
 
 no_token('a client certificate that is missing',
-    make => sub {
-        my $bank = bank(tls => { %{ $ca->cert(name => '127.0.0.1') },
-                                 client_ca => $ca->path });
-
-        return ($bank, gateway($bank,
-            url  => "https://127.0.0.1:${\ $bank->tls_port }"
-                    . $Bog::Bank::PATH,
-            conf => 'bog_ssl_trusted_certificate ' . $ca->path . ';'));
-    },
+    make   => over_tls({ %{ $ca->cert(name => '127.0.0.1') },
+                         client_ca => $ca->path }, $ca),
     url    => $https, class => 'tls',
     reason => "${handshake}the server sent \"tlsv13 alert certificate required\"",
     read   => ['TLS', 'certificate required']);

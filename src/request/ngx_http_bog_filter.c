@@ -22,7 +22,7 @@ static void ngx_http_bog_reject_token(ngx_http_bog_ctx_t *ctx);
 static ngx_uint_t ngx_http_bog_invalid_token(ngx_http_upstream_t *u);
 
 
-/* as in bog_rejected_e */
+/* by bog_rejected_e */
 
 static char  *ngx_http_bog_rejected_outcomes[] = {
     "it is kept",
